@@ -1,0 +1,55 @@
+"""The port through which codecard asks a model: requests in, completions out, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from codecard.model import Completion, PromptStyle, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a dialogue; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRequest:
+    """One sample to be drawn.
+
+    `prompt` is text to be continued (raw) or a dialogue for the tokenizer's own chat template (chat). `stops`
+    end the row as soon as one of them appears in the generated text. `seed` is the run's seed: a backend derives
+    the row's randomness from (seed, task, problem, sample, step) alone, so that neither batch composition nor
+    order nor the number of samples changes a completion.
+    """
+
+    task: str
+    problem: str
+    sample: int
+    prompt: str | tuple[Message, ...]
+    stops: tuple[str, ...] = ()
+    sampling: Sampling
+    seed: int = 0
+
+    @property
+    def style(self) -> PromptStyle:
+        return PromptStyle.RAW if isinstance(self.prompt, str) else PromptStyle.CHAT
+
+
+class Generator(Protocol):
+    """A model that can be asked.
+
+    `fingerprint` names what decides its output (model, revision, tokenizer hash, chat-template hash, backend,
+    dtype, device, library versions), for the manifest. `generate` yields each completion as soon as it is
+    finished, in any order, and consumes the requests lazily enough to bound memory.
+    """
+
+    def fingerprint(self) -> dict[str, Any]: ...
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,369 @@
+"""The vocabulary: every noun that flows through codecard, frozen and keyed by content.
+
+A reader of this file knows the system. Nothing here does I/O and nothing here imports the rest of the
+package. Keys are hashes of content, so resuming is a lookup, a new protocol re-executes without generating
+again, and shards merge by union.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+LANGUAGES = ("py", "cpp", "js", "java", "php", "rs")
+"""The six languages of the card, in the order of its table."""
+
+
+class CodecardError(Exception):
+    """A failure that is told to the user in one line. `exit_code` is the process's exit code."""
+
+    exit_code = 2
+
+
+class UsageError(CodecardError):
+    """Bad usage or bad input; nothing was written (exit code 2)."""
+
+
+class InfrastructureError(CodecardError):
+    """A part of the machine is missing or broken: engine, image, database (exit code 3).
+
+    The message names the command that mends it.
+    """
+
+    exit_code = 3
+
+
+def content_key(value: object) -> str:
+    """Hash of a value's content: 16 hex digits of the sha256 of its canonical JSON."""
+    canonical = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _plain(value: object) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"": type(value).__name__, **fields}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tests:
+    """A checker that is source code appended to the completion; the program passes if it ends well."""
+
+    __test__ = False
+
+    language: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldSql:
+    """A checker that compares the rows of a query with those of any of the gold queries."""
+
+    database: str
+    queries: tuple[str, ...]
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rubric:
+    """A checker that is a judge with reference answers, one per turn (or none)."""
+
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """A checker that compares the likelihoods of several continuations."""
+
+    choices: tuple[str, ...]
+    gold: int
+
+
+Checker = Tests | GoldSql | Rubric | Choices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One question of a task.
+
+    `cluster` groups problems that are the same question in several languages (`HumanEval_23`): intervals over
+    pooled languages treat a cluster as one observation. `turns` holds the later user turns of a dialogue.
+    """
+
+    task: str
+    id: str
+    cluster: str
+    prompt: str
+    checker: Checker
+    stop_tokens: tuple[str, ...] = ()
+    turns: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return content_key(self)
+
+
+# ---------------------------------------------------------------- how it is asked
+
+
+class PromptStyle(StrEnum):
+    RAW = "raw"
+    """The prompt as it stands; the model continues it."""
+    CHAT = "chat"
+    """The prompt inside one user turn of the tokenizer's own chat template; code is extracted from the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn. Temperature 0 is greedy.
+
+    `max_total_tokens` counts prompt and completion together, as bigcode-evaluation-harness does
+    (`max_length_generation`); `max_new_tokens` counts the completion alone. The tighter one ends a row.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_total_tokens: int | None = None
+    max_new_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that decides a completion besides the problem and the sample index."""
+
+    model: str
+    revision: str
+    backend: str
+    dtype: str
+    chat_template_hash: str
+    prompt_style: PromptStyle
+    sampling: Sampling
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return content_key(self)
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    """A stop string appeared in the generated text."""
+    EOS = "eos"
+    LENGTH = "length"
+    UNKNOWN = "unknown"
+    """Made elsewhere; the reason was not recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the model wrote after the prompt, never edited (a matched stop string is still in it).
+
+    `style` says whether `text` continues the prompt (raw) or is a chat answer to be extracted from.
+    """
+
+    task: str
+    problem: str
+    sample: int
+    text: str
+    style: PromptStyle = PromptStyle.RAW
+    finish_reason: FinishReason = FinishReason.UNKNOWN
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    seconds: float | None = None
+    """Seconds from the start of this row's prefill to its last token, shared rows included."""
+
+    @property
+    def id(self) -> tuple[str, str, int]:
+        return (self.task, self.problem, self.sample)
+
+
+# ---------------------------------------------------------------- how it is run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A whole program in one language, made from a completion by a pure rule.
+
+    `proof_at` is the offset in `source` (characters) where the executor may plant the proof that the tests
+    ran to their end; None where no such place is known, and then `early_exit` cannot be told.
+    """
+
+    language: str
+    source: str
+    proof_at: int | None = None
+
+    @property
+    def key(self) -> str:
+        return content_key(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageLimits:
+    """Limits of one stage. Seconds, bytes, counts."""
+
+    cpu_s: float
+    wall_s: float
+    memory_bytes: int = 2 * 1024**3
+    pids: int = 256
+    open_files: int = 1024
+    file_bytes: int = 256 * 1024**2
+    output_bytes: int = 16 * 1024**2
+    """Bytes on stdout and stderr together after which the program is stopped (`output_limit`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of a program; `build` is None for languages without a build stage."""
+
+    run: StageLimits
+    build: StageLimits | None = None
+
+    @property
+    def key(self) -> str:
+        return content_key(self)
+
+
+class Stage(StrEnum):
+    BUILD = "build"
+    RUN = "run"
+
+
+class Verdict(StrEnum):
+    """What became of a program. `sandbox_error` is ours, hence void; all others are the program's."""
+
+    PASSED = "passed"
+    WRONG = "wrong"
+    """An assertion of the tests failed."""
+    BUILD_ERROR = "build_error"
+    RUNTIME_ERROR = "runtime_error"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    OUTPUT_LIMIT = "output_limit"
+    EARLY_EXIT = "early_exit"
+    """Ended with status 0 before the tests ran to their end."""
+    SANDBOX_ERROR = "sandbox_error"
+
+    @property
+    def void(self) -> bool:
+        return self is Verdict.SANDBOX_ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One program run to its end, with everything that was measured on the way."""
+
+    verdict: Verdict
+    stage: Stage = Stage.RUN
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_memory_bytes: int = 0
+    stdout: str = ""
+    """The first and last 4 KiB, undecodable bytes replaced."""
+    stderr: str = ""
+    image: str = ""
+    """Digest of the image, or `host:` and a hash of the toolchain's versions."""
+    attempts: int = 1
+    reason: str = ""
+    """Why a `sandbox_error` is one; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    judge: str
+    prompt_key: str
+    turn: int
+    rating: float | None
+    text: str
+
+
+# ---------------------------------------------------------------- what it is worth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One sample's value, or void with a reason. Void is never 0 and never dropped unseen."""
+
+    task: str
+    problem: str
+    cluster: str
+    sample: int
+    value: float | None
+    void: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its interval. `n` counts the problems behind it, `void` those that could not be scored."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    void: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A new run against a base run, paired by problem. Deltas are new minus base."""
+
+    delta: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    detectable: float | None
+    gained: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    decision: str = ""
+
+
+class SourceKind(StrEnum):
+    MEASURED = "measured"
+    QUOTED = "quoted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a cell's number comes from: a run folder, or a reference."""
+
+    kind: SourceKind
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One number of a table, with the exact text shown."""
+
+    row: str
+    column: str
+    shown: str
+    source: Source
+    value: float | None = None
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A table of cells, in the order they are shown."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: tuple[Cell, ...] = field(default=())
