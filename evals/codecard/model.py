@@ -310,7 +310,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number with its interval. `n` counts the problems behind it, `void` those that could not be scored."""
+    """A number with its interval. `n` counts the problems behind it, `void` the samples without a score."""
 
     value: float | None
     low: float | None
