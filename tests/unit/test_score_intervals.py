@@ -75,7 +75,7 @@ def test_all_passed_is_not_certainty() -> None:
 @pytest.mark.parametrize("mean", [0.02, 0.3, 0.98])
 @pytest.mark.parametrize("samples", [1, 20])
 def test_interval_covers_the_truth_as_often_as_it_says(problems: int, mean: float, samples: int) -> None:
-    """Simulated models whose pass rate is known; a plain t interval covers 36 % in the worst of these cells."""
+    """Simulated models whose pass rate is known; a plain t interval covers 36 % in the worst cell."""
     rng = np.random.default_rng(11)
     covered = 0
     runs = 600

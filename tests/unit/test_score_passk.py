@@ -1,5 +1,6 @@
 """pass@k, voids and averages: numbers that must not move."""
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import comb
 
@@ -10,7 +11,7 @@ from codecard.score import average, estimate_mean, estimate_pass_at_k, pass_at_k
 from codecard.score.within import macro_within_se, within_problem_se
 
 
-def scores(task: str, problems: dict[str, list[float | None]]) -> list[Score]:
+def scores(task: str, problems: Mapping[str, Sequence[float | None]]) -> list[Score]:
     return [
         Score(
             task=task,

@@ -59,7 +59,7 @@ def mean_interval(values: Array, clusters: Sequence[str], *, void: int = 0) -> E
     if count == n and bool(np.isin(values, (0.0, 1.0)).all()):
         low, high = wilson(value, n)
         return Estimate(value=value, low=low, high=high, n=n, void=void, method="Wilson 95%")
-    influence: Array = np.bincount(codes, weights=values - value) / n
+    influence = _sums(codes, values - value) / n
     low, high = _effective_wilson(value, influence, n)
     return Estimate(value=value, low=low, high=high, n=n, void=void, method=_effective_method(count))
 
@@ -103,7 +103,7 @@ def macro_average(
             names.append(clusters[(task, problem)])
             deviations.append((value - mean) / len(values) / len(tasks))
     value = float(np.mean(means))
-    influence: Array = np.bincount(_codes(names), weights=np.array(deviations))
+    influence = _sums(_codes(names), np.array(deviations))
     low, high = _effective_wilson(value, influence, n)
     method = f"{_effective_method(len(influence))}, tasks averaged"
     return Estimate(value=value, low=low, high=high, n=n, void=void, method=method)
@@ -111,6 +111,10 @@ def macro_average(
 
 def _codes(names: Sequence[str]) -> NDArray[np.intp]:
     return np.unique(np.asarray(names, dtype=object).astype(str), return_inverse=True)[1]
+
+
+def _sums(codes: NDArray[np.intp], values: Array) -> Array:
+    return np.bincount(codes, weights=values).astype(np.float64)
 
 
 def _effective_method(clusters: int) -> str:
