@@ -22,9 +22,9 @@ class GenerationRequest:
     """One sample to be drawn.
 
     `prompt` is text to be continued (raw) or a dialogue for the tokenizer's own chat template (chat). `stops`
-    end the row as soon as one of them appears in the generated text. `seed` is the run's seed: a backend derives
-    the row's randomness from (seed, task, problem, sample, step) alone, so that neither batch composition nor
-    order nor the number of samples changes a completion.
+    end the row as soon as one of them appears in the generated text. `seed` is the run's seed: a backend
+    derives the row's randomness from (seed, task, problem, sample, step) alone, so that neither batch
+    composition nor order nor the number of samples changes a completion.
     """
 
     task: str

@@ -1,0 +1,51 @@
+"""Asking a model: the port and its adapters. torch and transformers are imported only when one is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from codecard.generate.port import GenerationRequest, Generator, Message
+from codecard.model import UsageError
+
+__all__ = ["GenerationRequest", "Generator", "Message", "open_generator"]
+
+_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded or replay:FILE"
+
+
+def open_generator(
+    spec: str, *, dtype: str | None = None, batch_size: int | None = None, device: str | None = None
+) -> Generator:
+    """The model that `spec` names: `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`, `replay:FILE`.
+
+    `dtype`, `batch_size` and `device` None leave the choice to the backend. `UsageError` for an unknown form,
+    a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
+    package.
+    """
+    if spec.startswith("replay:"):
+        from codecard.generate.replay import ReplayGenerator
+
+        return ReplayGenerator(Path(spec.removeprefix("replay:")))
+    model, revision, name = _locate(spec)
+    from codecard.generate.transformers_ import TransformersGenerator
+
+    return TransformersGenerator(
+        model, revision=revision, dtype=dtype, device=device, batch_size=batch_size, name=name
+    )
+
+
+def _locate(spec: str) -> tuple[str, str | None, str]:
+    """Folder or Hub id, Hub revision, and the name that results show."""
+    if spec == "embedded":
+        from codecard.generate.embedded import NAME, embedded_folder
+
+        return str(embedded_folder()), None, NAME
+    if spec.startswith("hf:"):
+        repository, _, revision = spec.removeprefix("hf:").partition("@")
+        if not repository or repository.count("/") > 1:
+            raise UsageError(f"model {spec!r}: expected hf:ORG/NAME or hf:ORG/NAME@REVISION")
+        return repository, revision or None, repository
+    if Path(spec).is_dir():
+        return spec, None, spec
+    if Path(spec).exists():
+        raise UsageError(f"model {spec!r} is a file; expected {_FORMS}")
+    raise UsageError(f"model {spec!r} is neither a folder nor a known form; expected {_FORMS}")

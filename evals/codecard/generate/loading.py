@@ -1,0 +1,152 @@
+"""A transformers model and its tokenizer from a folder or the Hub, or one clear line why not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from codecard.model import InfrastructureError, UsageError
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
+"""Tokens that well-known chat templates close a turn with; they end a row if the template writes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model ready to be asked. `revision` is the Hub's commit, or `sha256:` of a folder's files."""
+
+    model: Any
+    tokenizer: Any
+    name: str
+    revision: str
+    dtype: str
+    device: str
+
+
+def load(
+    model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None
+) -> Loaded:
+    """Load `model`, a folder or a Hub id. bfloat16 on a GPU and float32 on a CPU unless told otherwise.
+
+    Code that comes with a model is never run (`trust_remote_code` stays off).
+    """
+    torch, transformers = libraries()
+    device = _device(torch, device)
+    dtype = _dtype(dtype, device)
+    folder = Path(model)
+    if folder.is_dir():
+        _check_folder(folder)
+    tokenizer = _from_pretrained(transformers.AutoTokenizer, model, revision=revision)
+    network = _from_pretrained(
+        transformers.AutoModelForCausalLM, model, revision=revision, dtype=getattr(torch, dtype)
+    )
+    network = network.to(device).eval()
+    commit = getattr(network.config, "_commit_hash", None) or revision
+    return Loaded(
+        model=network,
+        tokenizer=tokenizer,
+        name=model,
+        revision=folder_hash(folder) if folder.is_dir() else str(commit or "unknown"),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def libraries() -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise InfrastructureError(
+            f"running a model here needs {error.name}: pip install 'codecard[hf]'"
+        ) from error
+    log: Any = transformers.utils.logging
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(os.cpu_count() or 1)
+    return torch, transformers
+
+
+def _device(torch: Any, device: str | None) -> str:
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {device!r}; use cpu, cuda or cuda:N") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InfrastructureError(
+            f"device {device!r}: this PyTorch sees no CUDA GPU; use --device cpu or install a CUDA build"
+        )
+    return device
+
+
+def _dtype(dtype: str | None, device: str) -> str:
+    if dtype is None:
+        return "bfloat16" if device.startswith("cuda") else "float32"
+    try:
+        return DTYPES[dtype]
+    except KeyError:
+        raise UsageError(f"unknown dtype {dtype!r}; use one of {', '.join(DTYPES)}") from None
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"model folder {folder}: no config.json, so this is no transformers checkpoint")
+    if not any(_weights(folder)):
+        raise UsageError(f"model folder {folder}: no weights (*.safetensors or pytorch_model*.bin)")
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
+
+
+def _from_pretrained(auto: Any, model: str, **options: Any) -> Any:
+    part = "tokenizer" if "Tokenizer" in auto.__name__ else "model"
+    where = f"model folder {model}" if Path(model).is_dir() else f"hf:{model}"
+    try:
+        return auto.from_pretrained(model, **options)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        cause = " ".join(str(error).split())[:300] or type(error).__name__
+        if Path(model).is_dir():
+            raise UsageError(f"{where}: cannot load the {part}: {cause}") from error
+        raise UsageError(
+            f"{where}: cannot fetch the {part}: {cause}. Check the name and the network (a gated model also "
+            "needs HF_TOKEN), or download it elsewhere and pass the folder as --model"
+        ) from error
+
+
+def folder_hash(folder: Path) -> str:
+    """`sha256:` and 16 hex digits over config, tokenizer and weights: a retrained folder is another model."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.jinja"), *_weights(folder)]):
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def eos_ids(loaded: Loaded) -> frozenset[int]:
+    """Every token that ends a row: the generation config's, the tokenizer's, and the chat template's own."""
+    tokenizer, model = loaded.tokenizer, loaded.model
+    ids: set[int] = set()
+    for config in (model.generation_config, model.config):
+        given = getattr(config, "eos_token_id", None)
+        ids.update(given if isinstance(given, (list, tuple)) else [] if given is None else [given])
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    template = tokenizer.chat_template
+    vocabulary = tokenizer.get_added_vocab()
+    ids.update(vocabulary[t] for t in _END_OF_TURN if t in vocabulary and t in str(template or ""))
+    return frozenset(ids)

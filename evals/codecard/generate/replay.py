@@ -1,0 +1,82 @@
+"""Adapter: completions recorded elsewhere, played back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from codecard.generate.port import GenerationRequest
+from codecard.model import Completion, FinishReason, PromptStyle, UsageError
+
+
+class ReplayGenerator:
+    """Answers from a JSONL file of `{"task", "problem", "sample", "completion"}` rows.
+
+    A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over that.
+    `sample` defaults to 0. The recorded text is given back unedited, whatever the request's sampling and
+    stops are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"replay file {path}: {error.strerror or error}") from error
+        self._hash = hashlib.sha256(content).hexdigest()
+        self._rows = _rows(path, content)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"model": f"replay:{self._path.name}", "revision": f"sha256:{self._hash}", "backend": "replay"}
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
+        for request in requests:
+            key = (request.task, request.problem, request.sample)
+            if key not in self._rows:
+                raise UsageError(
+                    f"replay file {self._path}: no completion of {key[0]} {key[1]} sample {key[2]}"
+                )
+            yield self._rows[key]
+
+    def close(self) -> None:
+        self._rows = {}
+
+
+def _rows(path: Path, content: bytes) -> dict[tuple[str, str, int], Completion]:
+    rows: dict[tuple[str, str, int], Completion] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            completion = _completion(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            detail = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise UsageError(f"replay file {path}, line {number}: {detail}") from error
+        if rows.setdefault(completion.id, completion) != completion:
+            raise UsageError(
+                f"replay file {path}, line {number}: a second, different row for {completion.id}"
+            )
+    return rows
+
+
+def _completion(row: Any) -> Completion:
+    if not isinstance(row, dict):
+        raise TypeError("expected a JSON object")
+    style = PromptStyle(row.get("style", PromptStyle.CHAT if "answer" in row else PromptStyle.RAW))
+    text = row["answer"] if "answer" in row else row["completion"]
+    task, problem, sample = row["task"], row["problem"], row.get("sample", 0)
+    if not all(isinstance(value, str) for value in (text, task, problem)) or type(sample) is not int:
+        raise TypeError("task, problem and completion must be strings, sample a whole number")
+    return Completion(
+        task=task,
+        problem=problem,
+        sample=sample,
+        text=text,
+        style=style,
+        finish_reason=FinishReason(row.get("finish_reason", FinishReason.UNKNOWN)),
+        prompt_tokens=row.get("prompt_tokens"),
+        new_tokens=row.get("new_tokens"),
+    )

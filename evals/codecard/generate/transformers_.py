@@ -1,0 +1,237 @@
+"""Adapter: a transformers causal language model on this machine.
+
+Requests are read a bounded window ahead, sorted longest prompt first and decoded in batches. In float32 a
+completion does not depend on the batch it was made in (`batch_size=1` is the plain per-prompt path and the
+oracle for that); in bfloat16 logits move with the batch's shape, so the same seed is statistically, not
+literally, the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from codecard.generate.loading import Loaded, eos_ids, load
+from codecard.generate.port import GenerationRequest, Message
+from codecard.generate.stops import token_bytes
+from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from codecard.generate.decode import Row
+
+_WINDOW = 8
+"""Batches read ahead, so that prompts of like length meet in one batch."""
+_CPU_BATCH = 16
+_GPU_BATCH = 128
+
+
+class TransformersGenerator:
+    """Asks `model`, a folder or a Hub id. `name` is what results call it.
+
+    `batch_size` None picks one for the device; it halves whenever memory runs out.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        dtype: str | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, not {batch_size}")
+        self._loaded: Loaded | None = load(model, revision=revision, dtype=dtype, device=device)
+        self._name = name or model
+        self._batch_size = batch_size or _default_batch(self._loaded)
+        self._eos = eos_ids(self._loaded)
+        self._pieces: list[bytes] = []
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the output, all JSON. Hashes are the first 16 hex digits of sha256."""
+        import tokenizers
+        import torch
+        import transformers
+
+        loaded = self._open()
+        tokenizer = loaded.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+        return {
+            "model": self._name,
+            "revision": loaded.revision,
+            "backend": "transformers",
+            "dtype": loaded.dtype,
+            "device": _device_name(loaded.device),
+            "tokenizer_hash": _digest(vocabulary),
+            "chat_template_hash": _digest(str(tokenizer.chat_template)) if tokenizer.chat_template else "",
+            "eos_token_ids": sorted(self._eos),
+            "versions": {
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "tokenizers": tokenizers.__version__,
+            },
+        }
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
+        """Yield a completion per request as it finishes.
+
+        A prompt that leaves no room within its limits or the model's context gives an empty completion that
+        ends by length; it is never cut. `UsageError` if a dialogue is asked of a tokenizer without template.
+        """
+        pending = iter(requests)
+        while window := list(itertools.islice(pending, self._batch_size * _WINDOW)):
+            rows: list[Row] = []
+            for request in window:
+                row = self._prepare(request)
+                if row.room > 0:
+                    rows.append(row)
+                else:
+                    yield row.completion(FinishReason.LENGTH)
+            rows.sort(key=lambda row: len(row.ids), reverse=True)
+            yield from self._decode_all(deque(rows))
+
+    def close(self) -> None:
+        """Let go of the model and its memory."""
+        if self._loaded is None:
+            return
+        device, self._loaded = self._loaded.device, None
+        _free(device)
+
+    def _open(self) -> Loaded:
+        if self._loaded is None:
+            raise UsageError(f"generator for {self._name} is closed")
+        return self._loaded
+
+    def _decode_all(self, rows: deque[Row]) -> Iterator[Completion]:
+        from codecard.generate.decode import Vocabulary, decode
+
+        loaded = self._open()
+        self._pieces = self._pieces or token_bytes(loaded.tokenizer)
+        vocabulary = Vocabulary(pieces=self._pieces, eos=self._eos)
+        while rows:
+            batch = [rows.popleft() for _ in range(min(self._batch_size, len(rows)))]
+            done: set[tuple[str, str, int]] = set()
+            failure = ""
+            try:
+                for completion in decode(loaded.model, batch, vocabulary):
+                    done.add(completion.id)
+                    yield completion
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                failure = " ".join(str(error).split())[:200]
+            if failure:  # outside the handler: its traceback would keep the tensors alive
+                self._shrink(len(batch), failure)
+                left = [row for row in batch if _id(row.request) not in done]
+                for row in left:
+                    row.restart()
+                rows.extendleft(reversed(left))
+
+    def _shrink(self, tried: int, failure: str) -> None:
+        _free(self._open().device)
+        if tried == 1:
+            raise InfrastructureError(
+                f"out of memory with a single row: {failure}; use a smaller --dtype or model, a lower length "
+                "limit, or a device with more memory"
+            )
+        self._batch_size = tried // 2
+
+    def _prepare(self, request: GenerationRequest) -> Row:
+        from codecard.generate.decode import Row
+
+        loaded = self._open()
+        ids = _encode(loaded.tokenizer, request)
+        sampling = request.sampling
+        context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+        rooms = [limit - len(ids) for limit in (sampling.max_total_tokens, context) if limit is not None]
+        if sampling.max_new_tokens is not None:
+            rooms.append(sampling.max_new_tokens)
+        if not rooms:
+            raise UsageError(f"{self._name} states no context length; set max_new_tokens")
+        return Row(request=request, ids=ids, room=min(rooms))
+
+
+def _id(request: GenerationRequest) -> tuple[str, str, int]:
+    return (request.task, request.problem, request.sample)
+
+
+def _encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
+    """Token ids of the prompt.
+
+    Raw text gets the tokenizer's own special tokens, a dialogue those of its template alone.
+    The template writes the beginning-of-text token itself where the model wants one, hence no special tokens
+    are added to it (they would be there twice).
+    """
+    if isinstance(request.prompt, str):
+        ids = tokenizer(request.prompt)["input_ids"]
+    else:
+        text = _render(tokenizer, request.prompt, f"{request.task} {request.problem}")
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise UsageError(f"{request.task} {request.problem}: the prompt is empty")
+    return [int(token) for token in ids]
+
+
+def _render(tokenizer: Any, messages: tuple[Message, ...], where: str) -> str:
+    if not tokenizer.chat_template:
+        raise UsageError(
+            f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) "
+            "or use an instruct model"
+        )
+    import jinja2
+
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except (jinja2.TemplateError, ValueError, KeyError) as error:
+        raise UsageError(f"{where}: the model's chat template refused the dialogue: {error}") from error
+
+
+def _default_batch(loaded: Loaded) -> int:
+    """Rows that fit: on a GPU, as many caches of 1,024 tokens as four fifths of the free memory hold."""
+    if not loaded.device.startswith("cuda"):
+        return _CPU_BATCH
+    import torch
+
+    config = loaded.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    row = 2 * config.num_hidden_layers * heads * width * loaded.model.dtype.itemsize * 1024
+    free, _ = torch.cuda.mem_get_info(loaded.device)
+    return max(1, min(_GPU_BATCH, int(free * 0.8 / row)))
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return f"{device} {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    text = str(error).lower()
+    host = "can't allocate memory" in text or "not enough memory" in text
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or host
+
+
+def _free(device: str) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
