@@ -71,11 +71,19 @@ class Tests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldSql:
-    """A checker that compares the rows of a query with those of any of the gold queries."""
+    """A checker that compares the rows of a query with those of any of the gold queries.
+
+    `queries` are the accepted alternatives, expanded; `source` is the gold as its file has it, which the
+    reference comparer reads together with `question` and `category` (the file's own name for it). `ordered`:
+    the question asks for an order.
+    """
 
     database: str
     queries: tuple[str, ...]
     ordered: bool = False
+    source: str = ""
+    question: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +214,8 @@ class Program:
     language: str
     source: str
     proof_at: int | None = None
+    options: tuple[str, ...] = ()
+    """Variants of the run command that the profile asks for, e.g. `javatuples`."""
 
     @property
     def key(self) -> str:
@@ -320,9 +330,25 @@ class Estimate:
     method: str = ""
 
 
+class Decision(StrEnum):
+    """What a paired comparison says. Only NO_REGRESSION opens a gate."""
+
+    REGRESSION = "regression"
+    NO_REGRESSION = "no regression"
+    INCONCLUSIVE = "inconclusive"
+    """The data are whole, but too few to rule a loss beyond the margin in or out."""
+    CANNOT_TELL = "cannot tell"
+    """Voids or missing problems could turn the decision."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A new run against a base run, paired by problem. Deltas are new minus base."""
+    """A new run against a base run, paired by problem. Deltas are new minus base, of pass@1 or of ratings.
+
+    `low` and `high` bound delta at 95 %; `p` is Student's, `p_exact` the check that assumes no distribution,
+    `p_holm` is `p` adjusted over the tasks compared; `detectable` the true change seen four times in five.
+    `gained` and `lost` hold `task:problem` of the problems whose majority verdict turned. `n` counts pairs.
+    """
 
     delta: float | None
     low: float | None
@@ -332,6 +358,15 @@ class Comparison:
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     decision: str = ""
+    base: float | None = None
+    new: float | None = None
+    p_exact: float | None = None
+    p_holm: float | None = None
+    n: int = 0
+    clusters: int = 0
+    void: int = 0
+    """Pairs without a value on either side, and pairs whose value stands on fewer samples than asked."""
+    method: str = ""
 
 
 class SourceKind(StrEnum):
