@@ -1,0 +1,1 @@
+"""Model cards: read their tables and front matter, audit their arithmetic, write them again. Pure."""

@@ -1,0 +1,273 @@
+"""The faults that one table can prove against itself."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from codecard.card.grid import Column, Grid
+from codecard.card.markdown import Row, headings, lines_with_offsets, tokens
+from codecard.card.numbers import NumberText, Rounding, bounds, format_value, ways_to_show
+from codecard.card.reported import ReportedColumn, ReportedRow, ReportedTable, number
+
+_CREDIT = re.compile(
+    r"\b(quoted|taken from|copied from|cited from|reported (by|in)|as published|published (by|in))\b", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault of a card: 1-based line, kind, and what is wrong in a sentence.
+
+    Kinds: average, rounding, bold, impossible, quoted, duplicate, merged, front_matter.
+    """
+
+    line: int
+    kind: str
+    message: str
+
+
+def audit_table(document: str, grid: Grid, known: ReportedTable | None) -> list[Finding]:
+    """All findings of one table."""
+    return [
+        *_averages(grid),
+        *_decimals(grid, known),
+        *_counts(grid, known),
+        *_bold(grid),
+        *_duplicates(grid),
+        *_quoted(document, grid, known),
+    ]
+
+
+def _averages(grid: Grid) -> Iterator[Finding]:
+    """An average must be that of the shown cells, or at least of values that would be shown so."""
+    parts = [column for column in grid.columns if not column.average]
+    for column in grid.columns:
+        if not column.average or len(parts) < 2:
+            continue
+        for row, shown in grid.numbers(column):
+            cells = [cell for part in parts if (cell := grid.number(row, part)) is not None]
+            if len(cells) == len(parts) and len({cell.percent for cell in cells}) == 1:
+                yield from _average(grid, row, column, shown, cells)
+
+
+def _average(
+    grid: Grid, row: Row, column: Column, shown: NumberText, cells: list[NumberText]
+) -> Iterator[Finding]:
+    count = len(cells)
+    mean = sum((cell.value for cell in cells), Decimal(0)) / count
+    low, high = bounds(shown.value, shown.decimals, Rounding.NEAREST)
+    if low <= mean <= high:
+        return
+    ranges = [bounds(cell.value, cell.decimals, Rounding.NEAREST) for cell in cells]
+    least = sum((pair[0] for pair in ranges), Decimal(0)) / count
+    most = sum((pair[1] for pair in ranges), Decimal(0)) / count
+    would = format_value(mean, shown.decimals, Rounding.NEAREST)
+    if format_value(mean, shown.decimals, Rounding.TRUNCATE) == shown.digits:
+        why = "it is that mean cut off instead of rounded"
+    elif least <= high and low <= most:
+        why = f"averaging before rounding could explain it (the mean then lies in {least:.4f} to {most:.4f})"
+    else:
+        why = f"no unrounded values explain it (their mean lies in {least:.4f} to {most:.4f})"
+    yield Finding(
+        row.line,
+        "average",
+        f"{column.name} of {grid.label(row)} is {shown.digits}, but the mean of its {count} cells is "
+        f"{mean:.4f}, shown as {would}; {why}",
+    )
+
+
+def _decimals(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
+    """A column keeps one number of decimals, unless its values are known to be exact."""
+    if known is not None and any(row.rounding is Rounding.EXACT for row in known.rows):
+        return
+    odd: dict[int, list[str]] = {}
+    for column in grid.columns:
+        numbers = list(grid.numbers(column))
+        usual = _usual(Counter(cell.decimals for _, cell in numbers))
+        for row, cell in numbers:
+            if cell.decimals != usual:
+                odd.setdefault(row.line, []).append(
+                    f"{column.name} {cell.digits} has {cell.decimals} decimals, the column {usual}"
+                )
+    for line, faults in odd.items():
+        yield Finding(line, "rounding", "mixed rounding: " + "; ".join(faults))
+
+
+def _usual(counts: Counter[int]) -> int:
+    return max(counts, key=lambda decimals: (counts[decimals], decimals), default=0)
+
+
+def _counts(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
+    """A percentage of n questions is k/n: which texts are impossible, and which were cut off."""
+    for row in grid.table.rows:
+        cut_off = []
+        for column in grid.columns:
+            cell, questions = grid.number(row, column), _questions(column, known)
+            if cell is None or questions is None:
+                continue
+            percent, decimals = _as_percent(cell, known)
+            rounded, cut = ways_to_show(percent, decimals, questions)
+            if not rounded and not cut:
+                yield Finding(
+                    row.line,
+                    "impossible",
+                    f"{cell.digits} in {column.name} of {grid.label(row)} is no count of {questions} questions: "
+                    f"the nearest are {_nearest(percent, decimals, questions)}",
+                )
+            elif not rounded:
+                k = int(percent * questions / 100) + 1
+                whole = Decimal(100 * k) / questions
+                cut_off.append(f"{column.name} {cell.digits} is {k}/{questions} = {whole:.3f}%")
+        if cut_off:
+            yield Finding(
+                row.line,
+                "rounding",
+                f"{grid.label(row)} is cut off, not rounded: " + "; ".join(cut_off),
+            )
+
+
+def _questions(column: Column, known: ReportedTable | None) -> int | None:
+    """How many right-or-wrong questions stand behind a column, each asked once; None where it is not known."""
+    if column.average:
+        return None
+    if column.questions is not None:
+        return column.questions
+    found = known_column(known, column)
+    if known is None or found is None or known.ladder not in ("count", "accuracy") or not found.counts:
+        return None
+    return found.questions
+
+
+def known_column(known: ReportedTable | None, column: Column) -> ReportedColumn | None:
+    """What is known of a column, by its name."""
+    wanted = tokens(column.name)
+    return next((c for c in known.columns if tokens(c.name) == wanted), None) if known else None
+
+
+def _as_percent(cell: NumberText, known: ReportedTable | None) -> tuple[Decimal, int]:
+    """The cell in percent: as it stands with a percent sign or above 1, else times 100."""
+    fraction = not cell.percent and cell.value <= 1 and (known is None or known.unit == "fraction")
+    return (cell.value * 100, max(0, cell.decimals - 2)) if fraction else (cell.value, cell.decimals)
+
+
+def _nearest(percent: Decimal, decimals: int, questions: int) -> str:
+    k = min(questions - 1, max(0, int(percent * questions / 100)))
+    shown = (format_value(Decimal(100 * i) / questions, decimals, Rounding.NEAREST) for i in (k, k + 1))
+    return " and ".join(f"{text} ({i}/{questions})" for i, text in zip((k, k + 1), shown, strict=True))
+
+
+def _bold(grid: Grid) -> Iterator[Finding]:
+    """Bold marks the best of a column: all of the best, and nothing else.
+
+    A table that bolds nothing, or one whole row (its own model), follows another custom and is left alone.
+    """
+    columns = {column.name: list(grid.numbers(column)) for column in grid.columns}
+    bold_lines = {row.line for cells in columns.values() for row, cell in cells if cell.bold}
+    if not bold_lines or (len(bold_lines) == 1 and len(columns) > 1 and _whole_row(columns, bold_lines)):
+        return
+    for column in grid.columns:
+        cells = columns[column.name]
+        if len(cells) < 2:
+            continue
+        values = [cell.value for _, cell in cells]
+        best = min(values) if column.lower_is_better else max(values)
+        wrong = [(row, cell) for row, cell in cells if cell.bold and cell.value != best]
+        missed = [(row, cell) for row, cell in cells if not cell.bold and cell.value == best]
+        marked = [(row, cell) for row, cell in cells if cell.bold and cell.value == best]
+        for row, cell in wrong:
+            also = (
+                f", which is bold too (line {marked[0][0].line}): two bold scores in one column"
+                if marked
+                else ""
+            )
+            message = (
+                f"{cell.digits} of {grid.label(row)} is bold in {column.name}, but the best is {best}{also}"
+            )
+            yield Finding(row.line, "bold", message)
+        if missed and not wrong:
+            yield _missed(grid, column, missed, marked)
+
+
+def _missed(
+    grid: Grid,
+    column: Column,
+    missed: list[tuple[Row, NumberText]],
+    marked: list[tuple[Row, NumberText]],
+) -> Finding:
+    row, cell = missed[0]
+    labels = ", ".join(grid.label(other) for other, _ in missed)
+    if marked:
+        others = ", ".join(f"{grid.label(other)}, line {other.line}" for other, _ in marked)
+        message = (
+            f"{cell.digits} of {labels} ties for the best in {column.name} and is not bold, as {others} is"
+        )
+    else:
+        message = f"{column.name} marks no best ({cell.digits} of {labels}), though other columns do"
+    return Finding(row.line, "bold", message)
+
+
+def _whole_row(columns: dict[str, list[tuple[Row, NumberText]]], lines: set[int]) -> bool:
+    return all(cell.bold for cells in columns.values() for row, cell in cells if row.line in lines)
+
+
+def _duplicates(grid: Grid) -> Iterator[Finding]:
+    names: dict[str, str] = {}
+    for column in grid.columns:
+        if column.name in names:
+            line = grid.table.header.line
+            yield Finding(line, "duplicate", f"two columns are called {column.name}")
+        names[column.name] = column.name
+    if not grid.columns:
+        return
+    scores = {column.index for column in grid.columns}
+    first: dict[tuple[str, ...], int] = {}
+    for row in grid.table.rows:
+        label = tuple(
+            cell.text.strip("*_ ").casefold() for i, cell in enumerate(row.cells) if i not in scores
+        )
+        if not any(label):
+            continue
+        if label in first:
+            message = f"{grid.label(row)} has two rows; the first is on line {first[label]}"
+            yield Finding(row.line, "duplicate", message)
+        first.setdefault(label, row.line)
+
+
+def _quoted(document: str, grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
+    """A row that equals, cell for cell, one published elsewhere before must name its source."""
+    for published in known.rows if known else ():
+        if not published.quoted_from or known is None:
+            continue
+        for row in grid.table.rows:
+            if _equals(grid, row, published, known) and not _credited(document, grid, row, published):
+                yield Finding(
+                    row.line,
+                    "quoted",
+                    f"{grid.label(row)} is quoted, not measured: it equals, cell for cell, {published.quoted_from}; "
+                    "the card does not say so",
+                )
+
+
+def _equals(grid: Grid, row: Row, published: ReportedRow, known: ReportedTable) -> bool:
+    shown = {tokens(c.name): grid.number(row, c) for c in grid.columns}
+    for column, text in zip(known.columns, published.cells, strict=True):
+        cell = shown.get(tokens(column.name))
+        if cell is None or cell.value != number(text).value:
+            return False
+    return True
+
+
+def _credited(document: str, grid: Grid, row: Row, published: ReportedRow) -> bool:
+    """Whether the row, or the prose of its section, names the source or says that the row is quoted."""
+    table = grid.table
+    lines = [line for _, line in lines_with_offsets(document)]
+    marks = [number for number, _ in headings(document)]
+    start = max((mark for mark in marks if mark < table.header.line), default=1)
+    end = min((mark for mark in marks if mark > table.end_line), default=len(lines) + 1)
+    prose = [*lines[start - 1 : table.header.line - 1], *lines[table.end_line : end - 1], lines[row.line - 1]]
+    source = published.quoted_from.split()[0].lower()
+    return any(_CREDIT.search(line) or source in line.lower() for line in prose)

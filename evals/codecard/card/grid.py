@@ -1,0 +1,94 @@
+"""A Markdown table read as numbers under labels: which columns hold numbers, which name the row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codecard.card.markdown import Row, Table, TextCell, plain, tokens
+from codecard.card.numbers import NumberText, parse_number
+
+_NOT_SCORES = {
+    "size",
+    "params",
+    "parameters",
+    "param",
+    "context",
+    "year",
+    "rank",
+    "layers",
+    "id",
+    "seed",
+    "n",
+}
+_NOT_SCORES |= {"epoch", "epochs", "step", "steps", "batch", "tokens", "heads", "shots", "samples", "length"}
+_LOWER = {"ppl", "perplexity", "loss", "wer", "cer", "error", "latency", "fid"}
+_AVERAGES = {"avg", "average", "mean"}
+_QUESTIONS = re.compile(r"\(\s*(?:n\s*=\s*)?(\d+)\s*(?:questions|problems|items)?\s*\)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of scores. `questions` is the count its own header states (`Date (n=25)`), if it does."""
+
+    index: int
+    name: str
+    average: bool
+    lower_is_better: bool
+    questions: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A table's score columns and what each row is called."""
+
+    table: Table
+    columns: tuple[Column, ...]
+
+    def label(self, row: Row) -> str:
+        """The row's label cells as one text: `DeepSeek Coder 6.7B`."""
+        scores = {column.index for column in self.columns}
+        texts = (plain(cell.text) for i, cell in enumerate(row.cells) if i not in scores)
+        return " ".join(text for text in texts if text)
+
+    def number(self, row: Row, column: Column) -> NumberText | None:
+        """The number in a cell; None where the cell is missing or holds none."""
+        cell = self.cell(row, column)
+        return parse_number(cell.text) if cell else None
+
+    def cell(self, row: Row, column: Column) -> TextCell | None:
+        return row.cells[column.index] if column.index < len(row.cells) else None
+
+    def numbers(self, column: Column) -> Iterator[tuple[Row, NumberText]]:
+        """The rows that have a number in this column, with it."""
+        for row in self.table.rows:
+            if (number := self.number(row, column)) is not None:
+                yield row, number
+
+
+def read_grid(table: Table) -> Grid:
+    """Find a table's score columns: mostly numbers, and not called a size, a year or the like."""
+    columns = []
+    for index, header in enumerate(table.header.cells):
+        texts = [row.cells[index].text for row in table.rows if index < len(row.cells)]
+        numeric = sum(parse_number(text) is not None for text in texts)
+        labels = sum(parse_number(text) is None and not _missing(text) for text in texts)
+        words = tokens(header.text)
+        if numeric <= labels or (words and words[0] in _NOT_SCORES) or plain(header.text) == "#":
+            continue
+        stated = _QUESTIONS.search(header.text)
+        columns.append(
+            Column(
+                index=index,
+                name=plain(header.text),
+                average=bool(words) and words[0] in _AVERAGES,
+                lower_is_better="↓" in header.text or bool(_LOWER & set(words)),
+                questions=int(stated[1]) if stated else None,
+            )
+        )
+    return Grid(table=table, columns=tuple(columns))
+
+
+def _missing(text: str) -> bool:
+    return text.strip("*_ ").lower() in {"", "-", "–", "—", "n/a", "na", "nan", "tbd", "?", "x"}
