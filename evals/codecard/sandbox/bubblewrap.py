@@ -1,0 +1,160 @@
+"""The bubblewrap adapter: the same walls without a daemon, for laptops, cluster nodes and CI.
+
+The toolchains are those of the host's /usr (mounted read-only), or of a root folder per language under
+`CODECARD_CACHE/rootfs/<language>` where one was made (`codecard images build --sandbox bwrap`). Memory and process
+counts are held by a cgroup where one can be made, and by the agent and RLIMIT_NPROC where not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from codecard.model import InfrastructureError, Stage, StageLimits
+from codecard.sandbox.cgroups import Cgroup
+from codecard.sandbox.channel import AGENT, SOCKET_NAME, Channel, Door
+from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
+from codecard.sandbox.toolchains import toolchain
+from codecard.tasks.paths import cache_dir
+
+NOBODY = 65534
+ETC = ("alternatives", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "php",
+       "localtime", "ssl/openssl.cnf")  # fmt: skip
+_SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)
+
+
+class BubblewrapSandbox:
+    name = "bwrap"
+
+    def __init__(self) -> None:
+        if shutil.which("bwrap") is None:
+            raise InfrastructureError("no bubblewrap; on Debian: apt-get install bubblewrap")
+        done = _run_inside(Path("/"), ["/usr/bin/true"])
+        if done.returncode != 0:
+            raise InfrastructureError(
+                f"bubblewrap does not work here ({done.stderr.strip()[:200]}); user namespaces may be forbidden: "
+                "sysctl kernel.unprivileged_userns_clone=1"
+            )
+        self._images: dict[str, Image] = {}
+
+    def image(self, language: str) -> Image:
+        if language not in self._images:
+            self._images[language] = _image(language)
+        return self._images[language]
+
+    def open_slot(self, language: str, stage: Stage) -> BubblewrapSlot:
+        self.image(language)
+        return BubblewrapSlot(root_of(language))
+
+    def close(self) -> None:
+        return None
+
+
+def root_of(language: str) -> Path:
+    made = cache_dir() / "rootfs" / language
+    return made if (made / "usr/bin/python3").exists() else Path("/")
+
+
+@cache
+def _image(language: str) -> Image:
+    tools, root = toolchain(language), root_of(language)
+    done = _run_inside(root, list(tools.version))
+    if done.returncode != 0:
+        raise InfrastructureError(
+            f"no toolchain for {language} ({tools.version[0]} does not run in the sandbox); "
+            f"on Debian: apt-get install {tools.package}"
+        )
+    version = (done.stdout.splitlines() or [""])[0].strip()
+    where = "host" if root == Path("/") else "rootfs"
+    return Image(
+        language=language,
+        digest=f"{where}:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}",
+        version=version,
+    )
+
+
+def _walls(root: Path, *, door: Path | None = None, cgroup: Path | None = None) -> list[str]:
+    """The bwrap command up to the program: own namespaces, nothing writable but scratch."""
+    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv",
+               "--hostname", "sandbox", "--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY),
+               "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]  # fmt: skip
+    command += ["--ro-bind", str(root / "usr"), "/usr"]
+    for name in ("bin", "lib", "lib64", "lib32", "libx32", "sbin"):
+        path = root / name
+        if path.is_symlink():
+            command += ["--symlink", str(path.readlink()), f"/{name}"]
+        elif path.is_dir():
+            command += ["--ro-bind", str(path), f"/{name}"]
+    for name in ETC:
+        command += ["--ro-bind-try", str(root / "etc" / name), f"/etc/{name}"]
+    if (root / "opt/codecard").is_dir():
+        command += ["--ro-bind", str(root / "opt/codecard"), "/opt/codecard"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",
+                "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
+    if door is not None:
+        command += ["--ro-bind", str(AGENT), "/codecard/agent.py", "--ro-bind", str(door), "/codecard/door"]
+    if cgroup is not None:
+        command += ["--ro-bind", str(cgroup), "/cgroup"]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def _identity() -> dict[str, int | list[int]]:
+    """As root, become nobody first: a user namespace alone would keep root's rights on files."""
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]  # noqa: S603
+        [*_walls(root), "--", *command], capture_output=True, text=True, check=False, cwd="/", **_identity()
+    )
+
+
+class BubblewrapSlot:
+    """One warm set of namespaces, with the agent as its pid 1."""
+
+    def __init__(self, root: Path) -> None:
+        door = Door()
+        self._cgroup = Cgroup.make(_SLOT_LIMITS.memory_bytes, _SLOT_LIMITS.pids)
+        walls = _walls(root, door=door.folder, cgroup=self._cgroup.report if self._cgroup else None)
+        agent = ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}"]
+        try:
+            self._process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
+                [*walls, "--", *agent],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **_identity(),
+            )  # fmt: skip
+            if self._cgroup:
+                self._cgroup.add(self._process.pid)
+            self._channel = Channel(door.accept(30, self._alive), cgroup=self._cgroup is not None)
+            if self._cgroup:
+                self._cgroup.add_children_of(self._process.pid)
+        except (OSError, SlotDied) as error:
+            said = self._end()
+            raise SlotDied(f"bwrap: {error} {said}".strip()) from error
+        finally:
+            door.shut()
+
+    def _alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, request: StageRequest) -> StageAnswer:
+        return self._channel.run(request)
+
+    def close(self) -> None:
+        self._channel.close()
+        self._end()
+
+    def _end(self) -> str:
+        said = ""
+        if hasattr(self, "_process"):
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, errors = self._process.communicate(timeout=10)
+                said = errors.decode("utf-8", "replace").strip()[:200]
+        if self._cgroup:
+            self._cgroup.remove()
+        return said

@@ -1,0 +1,78 @@
+"""A control group of its own for a slot that no container engine gives one, under cgroup v1 and v2."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+
+
+class Cgroup:
+    """Memory and process limits. `report` is the folder whose files tell of kills for want of memory."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._folders = folders
+        self.report = folders[0]
+
+    @classmethod
+    def make(cls, memory_bytes: int, pids: int) -> Cgroup | None:
+        """None where this user may not make one."""
+        if os.geteuid() != 0:
+            return None
+        name = f"codecard-{os.getpid()}-{time.monotonic_ns()}"
+        try:
+            if (ROOT / "cgroup.controllers").exists():
+                return cls._make_v2(name, memory_bytes, pids)
+            return cls._make_v1(name, memory_bytes, pids)
+        except OSError:
+            return None
+
+    @classmethod
+    def _make_v1(cls, name: str, memory_bytes: int, pids: int) -> Cgroup:
+        memory, processes = ROOT / "memory" / name, ROOT / "pids" / name
+        memory.mkdir()
+        processes.mkdir()
+        (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
+        with contextlib.suppress(OSError):  # where the kernel does not account for swap there is none to limit
+            (memory / "memory.memsw.limit_in_bytes").write_text(str(memory_bytes))
+        (processes / "pids.max").write_text(str(pids))
+        return cls([memory, processes])
+
+    @classmethod
+    def _make_v2(cls, name: str, memory_bytes: int, pids: int) -> Cgroup:
+        folder = ROOT / name
+        (ROOT / "cgroup.subtree_control").write_text("+memory +pids")
+        folder.mkdir()
+        (folder / "memory.max").write_text(str(memory_bytes))
+        with contextlib.suppress(OSError):
+            (folder / "memory.swap.max").write_text("0")
+        (folder / "pids.max").write_text(str(pids))
+        return cls([folder])
+
+    def add(self, pid: int) -> None:
+        for folder in self._folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def add_children_of(self, pid: int) -> None:
+        """Whatever was started before `add` took effect."""
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                self.add(int(child))
+
+    def remove(self) -> None:
+        for folder in self._folders:
+            for _ in range(50):
+                with contextlib.suppress(OSError, ValueError):
+                    for pid in (folder / "cgroup.procs").read_text().split():
+                        os.kill(int(pid), signal.SIGKILL)
+                try:
+                    folder.rmdir()
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError:
+                    time.sleep(0.02)

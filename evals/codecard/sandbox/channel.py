@@ -1,0 +1,159 @@
+"""The host's end of the conversation with an agent. What comes back is checked: the agent's side is not trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from codecard.sandbox.port import SlotDied, StageAnswer, StageRequest
+
+AGENT = Path(__file__).with_name("agent.py")
+SOCKET_NAME = "socket"
+MAX_HEADER = 1 << 20
+MAX_BLOB = 1 << 30
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/tmp",  # noqa: S108 - the sandbox's scratch folder
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "TZ": "UTC",
+}
+
+
+class Door:
+    """A socket in a folder of its own, through which exactly one agent calls."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="codecard-"))
+        self.folder.chmod(0o755)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = self.folder / SOCKET_NAME
+        self._listener.bind(str(path))
+        path.chmod(0o666)
+        self._listener.listen(1)
+
+    def accept(self, timeout_s: float, still_alive: Callable[[], bool]) -> socket.socket:
+        """The agent's connection. The door is shut behind it, so that no program can come through."""
+        self._listener.settimeout(0.2)
+        try:
+            for _ in range(max(1, int(timeout_s / 0.2))):
+                with contextlib.suppress(TimeoutError):
+                    connection, _ = self._listener.accept()
+                    connection.settimeout(None)
+                    return connection
+                if not still_alive():
+                    raise SlotDied("the slot ended before its agent called")
+            raise SlotDied(f"the slot's agent did not call within {timeout_s:.0f} s")
+        finally:
+            self.shut()
+
+    def shut(self) -> None:
+        self._listener.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Channel:
+    """A conversation with one agent."""
+
+    def __init__(self, connection: socket.socket, *, cgroup: bool) -> None:
+        self._connection = connection
+        self._cgroup = cgroup
+        hello, _ = self._receive(timeout_s=30)
+        if hello.get("hello") != 1:
+            raise SlotDied("the agent does not speak this protocol")
+
+    def run(self, request: StageRequest) -> StageAnswer:
+        limits = request.limits
+        message: dict[str, Any] = {
+            "command": list(request.command),
+            "files": list(request.files),
+            "env": ENVIRONMENT,
+            "collect": list(request.collect),
+            "proof": request.proof,
+            "limits": {
+                "cpu_s": limits.cpu_s,
+                "wall_s": limits.wall_s,
+                "memory_bytes": limits.memory_bytes,
+                "open_files": limits.open_files,
+                "file_bytes": limits.file_bytes,
+                "output_bytes": limits.output_bytes,
+                "rlimit_pids": 0 if self._cgroup else limits.pids,
+                "watch_memory": not self._cgroup,
+            },
+        }
+        self._send(message, list(request.files.values()))
+        # ten wall limits is the agent's own longest patience under load; beyond it the agent itself is stuck
+        answer, blobs = self._receive(timeout_s=limits.wall_s * 10 + 30)
+        try:
+            return _answer(answer, blobs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SlotDied(f"the agent's answer makes no sense: {error!r}") from error
+
+    def _send(self, message: dict[str, Any], blobs: list[bytes]) -> None:
+        header = json.dumps({**message, "blobs": [len(b) for b in blobs]}).encode()
+        try:
+            self._connection.sendall(b"".join([struct.pack(">I", len(header)), header, *blobs]))
+        except OSError as error:
+            raise SlotDied(f"the agent is gone: {error}") from error
+
+    def _receive(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
+        self._connection.settimeout(timeout_s)
+        try:
+            (length,) = struct.unpack(">I", self._exactly(4))
+            if length > MAX_HEADER:
+                raise SlotDied("the agent's answer is too long")
+            message = json.loads(self._exactly(length))
+            sizes = message.pop("blobs")
+            if not all(isinstance(n, int) and 0 <= n <= MAX_BLOB for n in sizes):
+                raise SlotDied("the agent's answer is too long")
+            return message, [self._exactly(n) for n in sizes]
+        except TimeoutError as error:
+            raise SlotDied(f"no answer from the agent within {timeout_s:.0f} s") from error
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise SlotDied(f"the agent is gone: {error!r}") from error
+
+    def _exactly(self, count: int) -> bytes:
+        parts: list[bytes] = []
+        while count:
+            part = self._connection.recv(min(count, 1 << 20))
+            if not part:
+                raise EOFError("connection closed")
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.close()
+
+
+def _answer(answer: dict[str, Any], blobs: list[bytes]) -> StageAnswer:
+    names = [str(name) for name in answer["collected"]]
+    for name in names:
+        if os.path.isabs(name) or ".." in Path(name).parts:
+            raise ValueError(f"file name {name!r}")
+    exit_code, signal = answer["exit_code"], answer["signal"]
+    return StageAnswer(
+        exit_code=None if exit_code is None else int(exit_code),
+        signal=None if signal is None else int(signal),
+        killed=str(answer["killed"]),
+        oom=bool(answer["oom"]),
+        proved=bool(answer["proved"]),
+        clean=bool(answer["clean"]),
+        cpu_s=float(answer["cpu_s"]),
+        wall_s=float(answer["wall_s"]),
+        delayed_s=float(answer["delayed_s"]),
+        peak_memory_bytes=int(answer["peak_memory_bytes"]),
+        output_bytes=int(answer["output_bytes"]),
+        stdout=blobs[0],
+        stderr=blobs[1],
+        files=dict(zip(names, blobs[2:], strict=True)),
+    )

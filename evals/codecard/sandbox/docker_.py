@@ -1,0 +1,145 @@
+"""The docker adapter: a slot is a container that stays warm, with the agent as its pid 1."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import Any
+
+from codecard.model import InfrastructureError, Stage, StageLimits
+from codecard.sandbox.channel import AGENT, SOCKET_NAME, Channel, Door
+from codecard.sandbox.images import image_name, read_version
+from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
+
+START_ENGINE = "start a Docker engine (on a machine without systemd: scripts/start-docker) or use --sandbox bwrap"
+OWNER_LABEL = "codecard.owner"
+_SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)  # the walls of a slot: the default memory and process counts
+
+
+def connect() -> Any:
+    """A client of the local engine. Raises InfrastructureError when none answers."""
+    import docker  # noqa: PLC0415 - only this adapter needs it
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        client = docker.from_env(timeout=60)
+        client.ping()
+    except DockerException as error:
+        raise InfrastructureError(f"no Docker engine answers ({_first_line(error)}); {START_ENGINE}") from error
+    return client
+
+
+def _first_line(error: object) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+class DockerSandbox:
+    name = "docker"
+
+    def __init__(self) -> None:
+        self._client = connect()
+        self._images: dict[str, Image] = {}
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._remove_strays()
+
+    def image(self, language: str) -> Image:
+        if language not in self._images:
+            self._images[language] = self._inspect(language)
+        return self._images[language]
+
+    def _inspect(self, language: str) -> Image:
+        from docker.errors import DockerException, ImageNotFound  # noqa: PLC0415
+
+        try:
+            found = self._client.images.get(image_name(language))
+        except ImageNotFound:
+            raise InfrastructureError(
+                f"no sandbox image for {language}; build it: codecard images build {language}"
+            ) from None
+        except DockerException as error:
+            raise InfrastructureError(f"the Docker engine failed ({_first_line(error)}); {START_ENGINE}") from error
+        return Image(language=language, digest=found.id, version=read_version(self._client, found.id, language))
+
+    def open_slot(self, language: str, stage: Stage) -> DockerSlot:
+        return DockerSlot(self._client, self.image(language), self.owner)
+
+    def _remove_strays(self) -> None:
+        """Containers whose codecard was killed: their agents end by themselves, this is the second net."""
+        host, _, _ = self.owner.partition(":")
+        for container in self._client.containers.list(all=True, filters={"label": OWNER_LABEL}):
+            owner_host, _, pid = container.labels.get(OWNER_LABEL, "").partition(":")
+            if owner_host == host and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                with contextlib.suppress(Exception):
+                    container.remove(force=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class DockerSlot:
+    """One warm container."""
+
+    def __init__(self, client: Any, image: Image, owner: str) -> None:
+        from docker.errors import DockerException  # noqa: PLC0415
+
+        door = Door()
+        self._container: Any = None
+        try:
+            self._container = client.containers.create(
+                image.digest,
+                ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}"],
+                labels={OWNER_LABEL: owner},
+                auto_remove=True,
+                network_mode="none",
+                read_only=True,
+                user="65534:65534",
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                mem_limit=_SLOT_LIMITS.memory_bytes,
+                memswap_limit=_SLOT_LIMITS.memory_bytes,
+                pids_limit=_SLOT_LIMITS.pids,
+                ipc_mode="private",
+                hostname="sandbox",
+                log_config={"Type": "none"},
+                tmpfs={
+                    "/tmp": "rw,exec,nosuid,nodev,size=512m,nr_inodes=20000,mode=1777",  # noqa: S108
+                    "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=1000,mode=1777",  # noqa: S108
+                },
+                volumes={
+                    str(AGENT): {"bind": "/codecard/agent.py", "mode": "ro"},
+                    str(door.folder): {"bind": "/codecard/door", "mode": "ro"},
+                },
+            )
+            self._container.start()
+            self._channel = Channel(door.accept(30, self._alive), cgroup=True)
+        except DockerException as error:
+            self._remove()
+            raise SlotDied(f"docker: {_first_line(error)}") from error
+        except SlotDied:
+            self._remove()
+            raise
+        finally:
+            door.shut()
+
+    def _alive(self) -> bool:
+        from docker.errors import DockerException  # noqa: PLC0415
+
+        try:
+            self._container.reload()
+        except DockerException:
+            return False
+        return bool(self._container.status in ("created", "running"))
+
+    def run(self, request: StageRequest) -> StageAnswer:
+        return self._channel.run(request)
+
+    def close(self) -> None:
+        if hasattr(self, "_channel"):
+            self._channel.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._container is not None:
+            with contextlib.suppress(Exception):  # auto_remove may have been faster
+                self._container.remove(force=True)

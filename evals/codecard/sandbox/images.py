@@ -1,0 +1,80 @@
+"""The sandbox images: one per language, from `sandbox/Dockerfile`; without a registry, on a mmdebstrap base."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from codecard.model import InfrastructureError
+from codecard.sandbox.toolchains import toolchain
+from codecard.tasks.paths import sandbox_dir
+
+REGISTRY_BASE = "debian:bookworm-slim"
+LOCAL_BASE = "codecard-base:bookworm"
+SUITE = "bookworm"
+
+
+def image_name(language: str) -> str:
+    return f"codecard-{language}:latest"
+
+
+def read_version(client: Any, digest: str, language: str) -> str:
+    """First line of what the toolchain prints of itself, inside the image."""
+    output: bytes = client.containers.run(
+        digest, list(toolchain(language).version), network_mode="none", remove=True, user="65534:65534"
+    )
+    return (output.decode("utf-8", "replace").splitlines() or [""])[0].strip()
+
+
+def build(languages: list[str], say: Callable[[str], None]) -> None:
+    """Build the images of these languages with the docker command. Raises InfrastructureError."""
+    if shutil.which("docker") is None:
+        raise InfrastructureError("no docker command; on Debian: apt-get install docker.io iptables")
+    base = _base(say)
+    for language in languages:
+        say(f"{image_name(language)} …")
+        _docker(
+            "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
+            "--build-arg", f"LANGUAGE={language}", "--tag", image_name(language), str(sandbox_dir()),
+        )  # fmt: skip
+
+
+def _base(say: Callable[[str], None]) -> str:
+    if _have(LOCAL_BASE):
+        return LOCAL_BASE
+    say(f"{REGISTRY_BASE} …")
+    if _have(REGISTRY_BASE) or _try("docker", "pull", "--quiet", REGISTRY_BASE):
+        return REGISTRY_BASE
+    if shutil.which("mmdebstrap") is None:
+        raise InfrastructureError(
+            f"{REGISTRY_BASE} cannot be pulled and there is no mmdebstrap to make it; apt-get install mmdebstrap"
+        )
+    say("no registry answers: making the base image with mmdebstrap …")
+    with tempfile.TemporaryDirectory(prefix="codecard-base-") as folder:
+        archive = Path(folder) / "base.tar"
+        _checked("mmdebstrap", "--quiet", "--variant=minbase", SUITE, str(archive))
+        _docker("import", str(archive), LOCAL_BASE)
+    return LOCAL_BASE
+
+
+def _have(image: str) -> bool:
+    return _try("docker", "image", "inspect", image)
+
+
+def _try(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def _docker(*arguments: str) -> None:
+    _checked("docker", *arguments)
+
+
+def _checked(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        last = ([line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no output"])[-1]
+        raise InfrastructureError(f"`{' '.join(command[:2])}` failed: {last[:300]}")

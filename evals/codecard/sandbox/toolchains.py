@@ -1,0 +1,39 @@
+"""How each language is built and run, read from `sandbox/<language>/toolchain.toml`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+
+from codecard.model import UsageError
+from codecard.tasks.paths import sandbox_dir
+
+JAVATUPLES = "javatuples"
+"""Program option: the javatuples jar is on the run's class path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """Commands run in a work folder that holds the file `source`; `build` is empty where there is none."""
+
+    language: str
+    source: str
+    run: tuple[str, ...]
+    version: tuple[str, ...]
+    package: str
+    build: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    run_with_javatuples: tuple[str, ...] = ()
+
+    def run_command(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        return self.run_with_javatuples if JAVATUPLES in options and self.run_with_javatuples else self.run
+
+
+@cache
+def toolchain(language: str) -> Toolchain:
+    path = sandbox_dir() / language / "toolchain.toml"
+    if not path.is_file():
+        raise UsageError(f"no toolchain for language {language!r} in {sandbox_dir()}")
+    fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Toolchain(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests: where optional parts lie, or a visible skip that names the remedy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def missing(what: str, remedy: str) -> None:
+    """Skip for a user, fail in CI: a check that silently did not run is worth nothing there."""
+    message = f"{what}; remedy: {remedy}"
+    if IN_CI:
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _existing(candidate: Path | None) -> Path | None:
+    return candidate if candidate is not None and candidate.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Official benchmark data, laid out as CODECARD_DATA expects it."""
+    found = _existing(Path(os.environ["CODECARD_DATA"])) if os.environ.get("CODECARD_DATA") else None
+    if found is None:
+        missing("no benchmark data", "set CODECARD_DATA to a folder that holds multipl_e/, sql/, mt_bench/")
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="session")
+def seeds_dir(data_dir: Path) -> Path:
+    """The published documents whose tables are reproduced."""
+    found = _existing(data_dir.parent / "seeds")
+    if found is None:
+        missing("no published cards", "put the two documents into a folder `seeds` beside CODECARD_DATA")
+    assert found is not None
+    return found
