@@ -8,30 +8,33 @@ import numpy as np
 
 from codecard.model import Estimate, Score
 from codecard.score.intervals import macro_average, mean_interval, mean_t_interval, wilson
+from codecard.score.paired import Compared, compare
 from codecard.score.passk import Tally, estimate_pass_at_k, pass_at_k, problem_values, tally, void_count
+from codecard.score.suites import is_rated, suite_of
 from codecard.score.within import WithinError, macro_within_se, within_problem_se
 
 __all__ = [
+    "Compared",
     "Tally",
     "WithinError",
     "average",
+    "compare",
     "estimate_mean",
     "estimate_pass_at_k",
+    "is_rated",
     "macro_average",
     "macro_within_se",
     "mean_interval",
     "mean_t_interval",
     "pass_at_k",
     "problem_values",
+    "suite_of",
     "summarise",
     "tally",
     "void_count",
     "wilson",
     "within_problem_se",
 ]
-
-RATED = ("mt_bench",)
-"""Suites whose values are ratings: they have a mean, not a pass@k."""
 
 
 def summarise(scores: Iterable[Score], ks: Sequence[int] = (1, 10, 100)) -> dict[str, dict[str, Estimate]]:
@@ -46,14 +49,14 @@ def summarise(scores: Iterable[Score], ks: Sequence[int] = (1, 10, 100)) -> dict
         tasks.setdefault(score.task, []).append(score)
     result: dict[str, dict[str, Estimate]] = {}
     for task, rows in tasks.items():
-        if _suite(task) in RATED:
+        if is_rated(suite_of(task)):
             result[task] = {"rating": estimate_mean(rows)}
         else:
             most = max(t.valid + t.void for t in tally(rows))
             result[task] = {f"pass@{k}": estimate_pass_at_k(rows, k) for k in ks if k <= most}
-    for suite in dict.fromkeys(_suite(task) for task in tasks):
-        members = [task for task in tasks if _suite(task) == suite]
-        if len(members) > 1 and suite not in RATED:
+    for suite in dict.fromkeys(suite_of(task) for task in tasks):
+        members = [task for task in tasks if suite_of(task) == suite]
+        if len(members) > 1 and not is_rated(suite):
             shared = [k for k in ks if all(f"pass@{k}" in result[task] for task in members)]
             rows = [score for task in members for score in tasks[task]]
             result[f"{suite}/average"] = {f"pass@{k}": average(rows, k) for k in shared}
@@ -86,7 +89,3 @@ def estimate_mean(scores: Iterable[Score]) -> Estimate:
     return mean_t_interval(
         np.array([np.mean(values) for values in questions.values()], dtype=float), void=void
     )
-
-
-def _suite(task: str) -> str:
-    return task.split("/", 1)[0]
