@@ -71,13 +71,11 @@ def _contradictions(
         shown = ", ".join(
             f"{cell.shown.replace('*', '')} ({grid.label(row)}, line {row.line})" for grid, row, cell in cells
         )
-        message = f"the model-index gives {entry.value} for {entry.title}, the table's {column_name(cells)} says {shown}"
+        message = (
+            f"the model-index gives {entry.value} for {entry.title}; "
+            f"the table {cells[0][0].table.heading!r} says {shown}"
+        )
         yield Finding(entry.line, "front_matter", message + _published_elsewhere(entry, value, known))
-
-
-def column_name(cells: list[tuple[Grid, Row, NumberText]]) -> str:
-    """The heading the compared cells stand under."""
-    return f"{cells[0][0].table.heading!r} table"
 
 
 def _body_cells(entry: IndexEntry, grids: list[Grid]) -> Iterator[tuple[Grid, Row, NumberText]]:
@@ -124,7 +122,7 @@ def _published_elsewhere(entry: IndexEntry, value: Decimal, known: tuple[Reporte
 
 
 def _merged(entries: list[IndexEntry]) -> Iterator[Finding]:
-    """Entries given twice, results that hold one metric several times, entries the Hub's library will merge."""
+    """Entries given twice, results with one metric several times, entries the Hub's library will merge."""
 
     def identity(entry: IndexEntry) -> tuple[str, tuple[str, ...]]:
         return entry.model, entry.identity
@@ -153,7 +151,8 @@ def _repeats(members: list[IndexEntry]) -> Iterator[Finding]:
         first, second = same[0], same[1]
         values = ", ".join(entry.value for entry in same)
         if first.dataset_line == second.dataset_line:
-            message = f"one result, {title}, holds {len(same)} values of {name or metric} ({values}): merged entries"
+            what = f"{len(same)} values of {name or metric} ({values})"
+            message = f"one result, {title}, holds {what}: entries were merged"
             yield Finding(second.line, "merged", message)
         else:
             message = (

@@ -115,8 +115,8 @@ def _counts(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
                 yield Finding(
                     row.line,
                     "impossible",
-                    f"{cell.digits} in {column.name} of {grid.label(row)} is no count of {questions} questions: "
-                    f"the nearest are {_nearest(percent, decimals, questions)}",
+                    f"{cell.digits} in {column.name} of {grid.label(row)} is no count of {questions} "
+                    f"questions: the nearest are {_nearest(percent, decimals, questions)}",
                 )
             elif not rounded:
                 k = int(percent * questions / 100) + 1
@@ -131,7 +131,7 @@ def _counts(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
 
 
 def _questions(column: Column, known: ReportedTable | None) -> int | None:
-    """How many right-or-wrong questions stand behind a column, each asked once; None where it is not known."""
+    """How many right-or-wrong questions, each asked once, stand behind a column; None where unknown."""
     if column.average:
         return None
     if column.questions is not None:
@@ -247,8 +247,8 @@ def _quoted(document: str, grid: Grid, known: ReportedTable | None) -> Iterator[
                 yield Finding(
                     row.line,
                     "quoted",
-                    f"{grid.label(row)} is quoted, not measured: it equals, cell for cell, {published.quoted_from}; "
-                    "the card does not say so",
+                    f"{grid.label(row)} is quoted, not measured: it equals, cell for cell, "
+                    f"{published.quoted_from}; the card does not say so",
                 )
 
 

@@ -1,7 +1,8 @@
 """The YAML front matter of a card: read with places, and patched as text.
 
-Loading and dumping YAML loses comments, order or quotes, and huggingface_hub 2.4.0 merges model-index entries
-on the way (its key leaves the data set's name out). Here a value's own characters are replaced and nothing else.
+Loading and dumping YAML loses comments, order or quotes, and huggingface_hub 2.4.0 merges model-index
+entries on the way (its key leaves the data set's name out). Here a value's own characters are replaced and
+nothing else.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def _line_end(text: str, node: Any) -> int:
 
 def _compose(text: str, first_line: int) -> Any:
     try:
-        from ruamel.yaml import YAML, YAMLError
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
     except ImportError as error:
         raise InfrastructureError(
             "reading a card's front matter needs ruamel.yaml: pip install 'codecard[card]'"

@@ -1,7 +1,7 @@
 """Published numbers as facts: the exact text shown, how it was rounded, what it measures, where it stands.
 
 `results/reported/*.toml` holds one published table a file: `[table]` (what holds for all cells),
-`[[columns]]` (task, metric, number of questions), `[[rows]]` (label, model, cells in the order of the columns).
+`[[columns]]` (task, metric, number of questions), `[[rows]]` (label, model, cells in column order).
 """
 
 from __future__ import annotations
