@@ -169,14 +169,14 @@ class _Frame:
         return self.take(sorted(range(self.height), key=lambda row: [key[row] for key in keys]))
 
 
-def _known(cell: Any) -> object:
+def _known(cell: Any) -> Any:
     return _NULL if cell is None or cell != cell else cell  # noqa: PLR0124 - NaN
 
 
 def _ranks(cells: Sequence[Any], ascending: bool = True) -> list[int]:
     """Each cell's place among the sorted distinct cells; nulls come last in either direction."""
     try:
-        known = sorted({cell for cell in map(_known, cells) if cell is not _NULL}, reverse=not ascending)
+        known: list[Any] = sorted({cell for cell in map(_known, cells) if cell is not _NULL}, reverse=not ascending)
         place = {cell: rank for rank, cell in enumerate(known)}
         return [place[cell] if (cell := _known(raw)) is not _NULL else len(place) for raw in cells]
     except TypeError:
