@@ -28,6 +28,8 @@ class IndexEntry:
     value: str
     line: int
     value_at: tuple[int, int]
+    dataset_at: dict[str, tuple[int, int]]
+    """Places of the data set's values, by key."""
     dataset_line: int
     insert_at: int
     """Where further keys of the data set may be written."""
@@ -98,6 +100,11 @@ def _result_entries(result: Any, model: str, text: str, offset: int) -> Iterator
             value=value.value,
             line=value.start_mark.line + 2,
             value_at=(offset + value.start_mark.index, offset + value.end_mark.index),
+            dataset_at={
+                key.value: (offset + node.start_mark.index, offset + node.end_mark.index)
+                for key, node in pairs
+                if isinstance(key.value, str) and isinstance(node.value, str) and node.value
+            },
             dataset_line=pairs[0][0].start_mark.line + 2,
             insert_at=offset + (last.end_mark.index if dataset.flow_style else _line_end(text, last)),
             insert_before=", " if dataset.flow_style else line_end + indent,

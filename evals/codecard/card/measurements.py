@@ -1,0 +1,104 @@
+"""Measured numbers on their way into a card: from a run's scores or from raw lm-eval outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from codecard.card.markdown import tokens
+from codecard.card.numbers import as_decimal
+from codecard.card.reported import ReportedColumn, ReportedTable
+from codecard.model import Estimate, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number measured by a run. `model` as the run names it, `name` that of the run or file.
+
+    `variance_at_one` is the variance of pass@1 over new samples of the same problems, from one sample a
+    problem; None where the run cannot tell. `samples` counts samples a problem. `partial` says why the number
+    does not stand for the whole task, empty where it does.
+    """
+
+    model: str
+    name: str
+    task: str
+    metric: str
+    estimate: Estimate
+    samples: int = 1
+    variance_at_one: float | None = None
+    judge: str = ""
+    partial: str = ""
+    revision: str = ""
+
+    @property
+    def where(self) -> str:
+        return self.name
+
+    @property
+    def value(self) -> Decimal | None:
+        """The exact decimal of the value, or None where it is void or partial."""
+        if self.estimate.value is None or self.estimate.void or self.partial:
+            return None
+        return as_decimal(self.estimate.value)
+
+
+def model_name(spec: str) -> str:
+    """A model's Hub name out of a `--model` value: `hf:org/name@rev` is `org/name`."""
+    name = spec.split("@", 1)[0]
+    for prefix in ("hf:", "vllm:", "openai:"):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def same_model(spec: str, name: str) -> bool:
+    """Whether a run's model is the one named: the same Hub name, letter case aside."""
+    return bool(name) and model_name(spec).casefold() == name.casefold()
+
+
+def called_like(spec: str, label: str) -> bool:
+    """Whether a label is a model's own name: the last part of its path, or a file's stem, marks aside."""
+    words = tokens(model_name(spec).rstrip("/").rsplit("/", 1)[-1].replace("_", " "))
+    return bool(words) and words == tokens(label)
+
+
+def estimates_of(scores: Mapping[str, Any], where: str) -> dict[tuple[str, str], Estimate]:
+    """The contents of a run's scores.json by (task, metric). Raises UsageError where it has another shape."""
+    found: dict[tuple[str, str], Estimate] = {}
+    try:
+        for task, metrics in scores.items():
+            for metric, fields in metrics.items():
+                found[(task, metric)] = Estimate(
+                    value=fields["value"],
+                    low=fields.get("low"),
+                    high=fields.get("high"),
+                    n=int(fields["n"]),
+                    void=int(fields.get("void") or 0),
+                    method=str(fields.get("method", "")),
+                )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{where}: not the scores of a run: {error!r}") from error
+    return found
+
+
+def find_measurement(found: Iterable[Measurement], column: ReportedColumn) -> Measurement | None:
+    """The measurement of a column's task and metric; the last one given wins."""
+    fitting = [m for m in found if m.task == column.task and _same_metric(m, column)]
+    return fitting[-1] if fitting else None
+
+
+def average_of(table: ReportedTable, found: Iterable[Measurement]) -> Decimal | None:
+    """The mean of the unrounded values of all measured columns, or None where one is missing."""
+    given = list(found)
+    values = [m.value for column in table.parts if (m := find_measurement(given, column))]
+    known = [value for value in values if value is not None]
+    if len(known) != len(table.parts):
+        return None
+    return sum(known, Decimal(0)) / len(known)
+
+
+def _same_metric(measurement: Measurement, column: ReportedColumn) -> bool:
+    """Zero-shot tasks have one metric each in the table; raw outputs are read by it already."""
+    return measurement.metric == column.metric or column.task.startswith("zero_shot/")
