@@ -89,10 +89,29 @@ def find_measurement(found: Iterable[Measurement], column: ReportedColumn) -> Me
     return fitting[-1] if fitting else None
 
 
+def why_not_whole(measurement: Measurement, column: ReportedColumn) -> str:
+    """Why a measurement does not stand for a column, or nothing: voids, too few or other questions."""
+    estimate = measurement.estimate
+    if measurement.partial:
+        return measurement.partial
+    if estimate.value is None or estimate.void:
+        return f"{estimate.void} of its samples are void" if estimate.void else "it has no value"
+    if column.questions is not None and estimate.n != column.questions:
+        return f"measured on {estimate.n} questions, the column has {column.questions}"
+    return ""
+
+
+def whole_value(measurement: Measurement | None, column: ReportedColumn) -> Decimal | None:
+    """The exact value of a measurement that stands for a column, or None."""
+    if measurement is None or why_not_whole(measurement, column):
+        return None
+    return measurement.value
+
+
 def average_of(table: ReportedTable, found: Iterable[Measurement]) -> Decimal | None:
     """The mean of the unrounded values of all measured columns, or None where one is missing."""
     given = list(found)
-    values = [m.value for column in table.parts if (m := find_measurement(given, column))]
+    values = [whole_value(find_measurement(given, column), column) for column in table.parts]
     known = [value for value in values if value is not None]
     if len(known) != len(table.parts):
         return None

@@ -19,6 +19,8 @@ from codecard.card.measurements import (
     called_like,
     find_measurement,
     same_model,
+    whole_value,
+    why_not_whole,
 )
 from codecard.card.numbers import Rounding, format_value, parse_number
 from codecard.card.reported import ReportedColumn, ReportedTable, find_definition
@@ -161,8 +163,7 @@ def value_for(column: ReportedColumn, table: ReportedTable, found: list[Measurem
     """A column's measured value; an average is taken from the unrounded values of all its parts."""
     if column.average:
         return average_of(table, found)
-    measurement = find_measurement(found, column)
-    return measurement.value if measurement else None
+    return whole_value(find_measurement(found, column), column)
 
 
 def _note_missing(
@@ -176,8 +177,8 @@ def _note_missing(
             f"{label}: {column.name} kept, for not all of its {len(table.parts)} columns were measured"
         )
     elif measurement is not None:
-        why = measurement.partial or f"{measurement.estimate.void} of its samples are void"
-        notes.append(f"{label}: {column.name} kept, for {measurement.where} is incomplete: {why}")
+        why = why_not_whole(measurement, column)
+        notes.append(f"{label}: {column.name} kept, {measurement.name} does not stand for it: {why}")
 
 
 def _place(grid: Grid, column: ReportedColumn) -> int | None:
