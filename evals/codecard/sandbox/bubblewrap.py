@@ -109,7 +109,7 @@ def _identity() -> dict[str, int | list[int]]:
 
 
 def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]  # noqa: S603
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
         [*_walls(root), "--", *command], capture_output=True, text=True, check=False, cwd="/", **_identity()
     )
 
@@ -123,7 +123,7 @@ class BubblewrapSlot:
         walls = _walls(root, door=door.folder, cgroup=self._cgroup.report if self._cgroup else None)
         agent = ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}"]
         try:
-            self._process = subprocess.Popen(  # type: ignore[call-overload]  # noqa: S603
+            self._process = subprocess.Popen(  # type: ignore[call-overload]
                 [*walls, "--", *agent],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **_identity(),
             )  # fmt: skip

@@ -19,8 +19,8 @@ _SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)  # the walls of a slot: the defaul
 
 def connect() -> Any:
     """A client of the local engine. Raises InfrastructureError when none answers."""
-    import docker  # noqa: PLC0415 - only this adapter needs it
-    from docker.errors import DockerException  # noqa: PLC0415
+    import docker
+    from docker.errors import DockerException
 
     try:
         client = docker.from_env(timeout=60)
@@ -49,7 +49,7 @@ class DockerSandbox:
         return self._images[language]
 
     def _inspect(self, language: str) -> Image:
-        from docker.errors import DockerException, ImageNotFound  # noqa: PLC0415
+        from docker.errors import DockerException, ImageNotFound
 
         try:
             found = self._client.images.get(image_name(language))
@@ -81,7 +81,7 @@ class DockerSlot:
     """One warm container."""
 
     def __init__(self, client: Any, image: Image, owner: str) -> None:
-        from docker.errors import DockerException  # noqa: PLC0415
+        from docker.errors import DockerException
 
         door = Door()
         self._container: Any = None
@@ -123,7 +123,7 @@ class DockerSlot:
             door.shut()
 
     def _alive(self) -> bool:
-        from docker.errors import DockerException  # noqa: PLC0415
+        from docker.errors import DockerException
 
         try:
             self._container.reload()

@@ -66,7 +66,7 @@ def _have(image: str) -> bool:
 
 
 def _try(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _docker(*arguments: str) -> None:
@@ -74,7 +74,7 @@ def _docker(*arguments: str) -> None:
 
 
 def _checked(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = ([line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no output"])[-1]
         raise InfrastructureError(f"`{' '.join(command[:2])}` failed: {last[:300]}")

@@ -1,0 +1,72 @@
+"""The command line: thin. It reads options, opens the ports, hands them to the pipeline and shows what comes back."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from codecard.cli_run import run_command, score_command
+from codecard.model import LANGUAGES, CodecardError, UsageError
+
+app = typer.Typer(
+    name="codecard",
+    help="Reproduces a code model's card: asks the model, runs what it wrote in sealed containers, prints the tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+images = typer.Typer(help="The sandbox images.", no_args_is_help=True)
+app.add_typer(images, name="images")
+app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
+app.command("score", help="Execute and score completions made elsewhere.")(score_command)
+
+
+@images.command("build")
+def images_build(
+    languages: Annotated[list[str] | None, typer.Argument(help="py cpp js java php rs; none: all")] = None,
+) -> None:
+    """Build the sandbox images: from their Dockerfile, on a mmdebstrap base where no registry answers."""
+    from codecard.sandbox.images import build
+
+    console = Console(stderr=True)
+    build(_languages(languages), lambda text: console.print(text, highlight=False))
+
+
+@images.command("list")
+def images_list() -> None:
+    """Every language's image: digest and toolchain, or what is missing."""
+    from codecard.sandbox import open_sandbox
+
+    sandbox = open_sandbox(None, lambda text: Console(stderr=True).print(text))
+    for language in LANGUAGES:
+        try:
+            image = sandbox.image(language)
+            typer.echo(f"{language:5} {image.digest[:19]:20} {image.version}")
+        except CodecardError as error:
+            typer.echo(f"{language:5} {error}")
+    sandbox.close()
+
+
+def _languages(given: list[str] | None) -> list[str]:
+    for language in given or []:
+        if language not in LANGUAGES:
+            raise UsageError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
+    return list(given or LANGUAGES)
+
+
+def main() -> None:
+    """Entry point. A CodecardError becomes one line on stderr and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except CodecardError as error:
+        print(f"codecard: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("codecard: stopped; the same command again goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,218 @@
+"""`codecard run` and `codecard score`."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
+from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
+from codecard.pipeline.code import CodeEvaluator
+from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
+from codecard.sandbox import open_sandbox
+from codecard.store import write_text
+from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
+from codecard.tasks.paths import data_dir as default_data_dir
+
+SUITES = CODE_SUITES
+
+Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, replay:FILE")]
+Suite = Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")]
+ProfileName = Annotated[str, typer.Option("--profile", help="the protocol: card-2024-03 or strict")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>")
+]
+SandboxName = Annotated[
+    str | None, typer.Option("--sandbox", help="docker or bwrap; default: docker where it runs")
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first N problems of each task")]
+
+
+def run_command(
+    model: Model,
+    suite: Suite,
+    profile: ProfileName = "card-2024-03",
+    out: Out = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="per problem; default: the profile's")
+    ] = None,
+    limit: Limit = None,
+    prompt_style: Annotated[str | None, typer.Option("--prompt-style", help="raw or chat")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="temperature 0")] = False,
+    temperature: Annotated[float | None, typer.Option("--temperature", min=0.0)] = None,
+    max_new_tokens: Annotated[int | None, typer.Option("--max-new-tokens", min=1)] = None,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="bfloat16, float16, float32")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
+    sandbox: SandboxName = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+) -> None:
+    """Generate, execute, score, and write the run folder; run again on the same folder to resume."""
+    console = Console(stderr=True)
+    suites, chosen = _suites(suite), load_profile(profile)
+    if samples is not None and samples < 1:
+        raise UsageError(f"--samples {samples}: at least 1")
+    asking = _asking(model, chosen, prompt_style, greedy, temperature, max_new_tokens, seed)
+    plan = RunPlan(
+        out=_out(out, model),
+        profile=chosen,
+        suites=suites,
+        samples=samples or (1 if asking.sampling.temperature == 0 else chosen.samples),
+        argv=tuple(sys.argv[1:]),
+        model=model,
+        limit=limit,
+    )
+    from codecard.generate import open_generator
+
+    evaluators = _evaluators(suites, chosen, sandbox, data_dir, limit, workers, console)
+    try:
+        with TerminalWatcher(console) as watcher:
+            generator = open_generator(model, dtype=dtype, batch_size=batch_size)
+            try:
+                outcome = run(plan, evaluators, generator, asking, watcher)
+            finally:
+                generator.close()
+    finally:
+        for evaluator in evaluators:
+            evaluator.close()
+    _finish(console, plan, str(generator.fingerprint().get("model", model)), outcome)
+
+
+def score_command(
+    files: Annotated[list[Path], typer.Argument(help="completions: .jsonl, .json, .json.gz")],
+    suite: Suite = "multipl_e",
+    profile: ProfileName = "card-2024-03",
+    out: Out = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="where the format does not name it")
+    ] = None,
+    sandbox: SandboxName = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+) -> None:
+    """Execute and score completions made elsewhere; needs no model."""
+    from codecard.store.importers import match, read_completion_file
+
+    console = Console(stderr=True)
+    suites, chosen = _suites(suite), load_profile(profile)
+    if len(suites) != 1:
+        raise UsageError("codecard score takes one suite at a time")
+    if language is not None and language not in LANGUAGES:
+        raise UsageError(unknown("language", language, list(LANGUAGES)))
+    rows = [row for file in files for row in read_completion_file(file, suites[0], language)]
+    if not rows:
+        raise UsageError(f"no completions in {', '.join(map(str, files))}")
+    plan = RunPlan(
+        out=_out(out, files[0].stem),
+        profile=chosen,
+        suites=suites,
+        samples=1 + max(max(row.sample for row in rows), 0),
+        argv=tuple(sys.argv[1:]),
+    )
+    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console)
+    try:
+        matched = match(rows, evaluators[0].problems())
+        works = [
+            Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched
+        ]
+        outside = frozenset(m.completion.id for m in matched if m.outside)
+        with TerminalWatcher(console) as watcher:
+            outcome = score_works(plan, evaluators, {suites[0]: works}, watcher, outside)
+        if outside:
+            console.print(
+                f"{len(outside)} programs of problems outside the suite: run, not scored", style="yellow"
+            )
+    finally:
+        for evaluator in evaluators:
+            evaluator.close()
+    _finish(console, plan, files[0].stem, outcome)
+
+
+def _suites(given: str) -> tuple[str, ...]:
+    suites = tuple(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
+    for name in suites:
+        if name not in SUITES:
+            raise UsageError(unknown("suite", name, list(SUITES)))
+    if not suites:
+        raise UsageError("--suite names no suite")
+    return suites
+
+
+def _asking(
+    model: str,
+    profile: Profile,
+    style: str | None,
+    greedy: bool,
+    temperature: float | None,
+    max_new_tokens: int | None,
+    seed: int | None,
+) -> Asking:
+    if style is not None and style not in list(PromptStyle):
+        raise UsageError(unknown("prompt style", style, [s.value for s in PromptStyle]))
+    # a 135M chat model continues raw prompts with prose: asked raw, it would honestly score nothing
+    chosen = (
+        PromptStyle(style) if style else PromptStyle.CHAT if model == "embedded" else profile.prompt_style
+    )
+    chat = chosen is PromptStyle.CHAT
+    base = profile.sampling
+    heat = 0.0 if greedy else base.temperature if temperature is None else temperature
+    sampling = Sampling(
+        temperature=heat,
+        top_p=base.top_p if heat else 1.0,
+        top_k=base.top_k if heat else 0,
+        max_total_tokens=None if chat else base.max_total_tokens,
+        max_new_tokens=max_new_tokens or (profile.max_new_tokens_chat if chat else None),
+    )
+    return Asking(style=chosen, sampling=sampling, seed=profile.seed if seed is None else seed)
+
+
+def _out(out: Path | None, label: str) -> Path:
+    if out is not None:
+        return out
+    name = "".join(c if c.isalnum() or c in ".-" else "-" for c in label.removeprefix("hf:")).strip("-")
+    return Path("results/runs") / f"{name}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
+
+
+def _evaluators(
+    suites: tuple[str, ...],
+    profile: Profile,
+    sandbox: str | None,
+    data_dir: Path | None,
+    limit: int | None,
+    workers: int | None,
+    console: Console,
+) -> list[Evaluator]:
+    data = data_dir or default_data_dir()
+    if data is not None and not data.is_dir():
+        raise UsageError(f"no data folder {data}")
+    made: list[Evaluator] = []
+    try:
+        for suite in suites:
+            box = open_sandbox(sandbox, lambda text: console.print(text, style="yellow", highlight=False))
+            made.append(CodeEvaluator(suite, profile, box, data_dir=data, limit=limit, workers=workers))
+    except BaseException:
+        for evaluator in made:
+            evaluator.close()
+        raise
+    return made
+
+
+def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome) -> None:
+    show_outcome(Console(), label, plan.suites, outcome)
+    tables = [markdown_table(suite, label, outcome) for suite in plan.suites if suite in CODE_SUITES]
+    notes = "".join(f"\n- {line}" for line in remarks(outcome))
+    write_text(plan.out / "tables.md", "\n".join(tables) + (f"{notes}\n" if notes else ""))
+    console.print(f"profile {plan.profile.name}: {plan.profile.summary}", style="dim", highlight=False)
+    console.print(f"run folder: {plan.out}", style="dim", highlight=False)

@@ -1,0 +1,257 @@
+"""Runs programs on warm slots: one program at a time per slot, one worker per core, identical programs once.
+
+Facts come from the slots, verdicts from `verdicts`; this module decides what is run where, again, or alone.
+An infrastructure fault is never a verdict: the slot is replaced and the program run again, the last time alone;
+what still fails is `sandbox_error`, which is void.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from codecard.model import Execution, InfrastructureError, Limits, Program, Stage, Verdict, content_key
+from codecard.sandbox import proof
+from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
+from codecard.sandbox.toolchains import toolchain
+from codecard.sandbox.verdicts import build_verdict, run_verdict, worth_repeating
+
+ATTEMPTS = 3
+REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A program to be run for one sample; `tag` is handed back with its execution."""
+
+    tag: object
+    program: Program
+    limits: Limits
+
+
+class Executor:
+    """A pool of workers over one sandbox. Use as a context manager: leaving it closes every slot."""
+
+    def __init__(self, sandbox: Sandbox, workers: int | None = None) -> None:
+        self.sandbox = sandbox
+        self.workers = workers or os.cpu_count() or 1
+        self.replaced_slots = 0
+        self._turns = Turns()
+        self._memory: OrderedDict[str, Execution] = OrderedDict()
+        self._running: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._slots: list[dict[tuple[str, Stage], Slot]] = [{} for _ in range(self.workers)]
+
+    def __enter__(self) -> Executor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for slots in self._slots:
+            _close_all(slots)
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Execution]]:
+        """Executions as they finish, in any order. Pulls jobs only as fast as they are run."""
+        source, lock = iter(jobs), threading.Lock()
+        done: queue.Queue[tuple[Job, Execution] | BaseException | None] = queue.Queue(maxsize=2 * self.workers)
+
+        def work(slots: dict[tuple[str, Stage], Slot]) -> None:
+            try:
+                while not self._stop.is_set():
+                    with lock:
+                        job = next(source, None)
+                    if job is None:
+                        break
+                    self._put(done, (job, self._run_once(slots, job)))
+            except BaseException as error:  # handed to the consumer, which raises it
+                self._put(done, error)
+            finally:
+                self._put(done, None)
+
+        threads = [threading.Thread(target=work, args=(slots,), daemon=True) for slots in self._slots]
+        for thread in threads:
+            thread.start()
+        running = len(threads)
+        try:
+            while running:
+                item = done.get()
+                if item is None:
+                    running -= 1
+                elif isinstance(item, BaseException):
+                    raise item
+                else:
+                    yield item
+        finally:
+            if running:
+                self._stop.set()
+
+    def _put(self, done: queue.Queue[tuple[Job, Execution] | BaseException | None], item: object) -> None:
+        while True:
+            with contextlib.suppress(queue.Full):
+                done.put(item, timeout=0.2)  # type: ignore[arg-type]
+                return
+            if self._stop.is_set():
+                return
+
+    def _run_once(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
+        """The execution of this very program under these limits, made now or remembered."""
+        key = content_key([job.program.key, job.limits.key])
+        while True:
+            with self._lock:
+                if key in self._memory:
+                    self._memory.move_to_end(key)
+                    return self._memory[key]
+                twin = self._running.get(key)
+                if twin is None:
+                    self._running[key] = threading.Event()
+                    break
+            twin.wait()
+        try:
+            execution = self._run(slots, job)
+            with self._lock:
+                if not execution.verdict.void:
+                    self._memory[key] = execution
+                while len(self._memory) > REMEMBERED:
+                    self._memory.popitem(last=False)
+            return execution
+        finally:
+            with self._lock:
+                self._running.pop(key).set()
+
+    def _run(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
+        reason, repeat = "", False
+        for attempt in range(1, ATTEMPTS + 1):
+            alone = attempt == ATTEMPTS or repeat
+            if self._stop.is_set():
+                raise SlotDied("the executor is closing")
+            try:
+                with self._turns.alone() if alone else self._turns.together():
+                    execution, again = _Stages(self.sandbox, slots, job).go()
+            except SlotDied as error:
+                reason = str(error)
+                with self._lock:
+                    self.replaced_slots += 1
+                continue
+            execution = replace(execution, attempts=attempt)
+            if not again or repeat:
+                return execution
+            repeat = True
+        if repeat:
+            return execution
+        return Execution(
+            verdict=Verdict.SANDBOX_ERROR,
+            image=self.sandbox.image(job.program.language).digest,
+            attempts=ATTEMPTS,
+            reason=reason,
+        )
+
+
+class _Stages:
+    """Build and run of one job on one worker's slots."""
+
+    def __init__(self, sandbox: Sandbox, slots: dict[tuple[str, Stage], Slot], job: Job) -> None:
+        self.sandbox, self.slots, self.job = sandbox, slots, job
+        self.language = job.program.language
+
+    def go(self) -> tuple[Execution, bool]:
+        """The execution, and whether it is worth repeating alone. Raises SlotDied."""
+        tools, limits, program = toolchain(self.language), self.job.limits, self.job.program
+        name = proof.new_name()
+        files = {tools.source: proof.planted(program, name).encode("utf-8", "surrogatepass")}
+        if tools.build:
+            assert limits.build is not None
+            built = self._stage(
+                Stage.BUILD,
+                StageRequest(command=tools.build, files=files, limits=limits.build, collect=tools.artifacts),
+            )
+            failed = build_verdict(built)
+            if failed:
+                again = worth_repeating(built, failed, limits.build.cpu_s, limits.build.wall_s)
+                return self._execution(built, failed, Stage.BUILD), again
+            files = dict(built.files)
+        ran = self._stage(
+            Stage.RUN,
+            StageRequest(command=tools.run_command(program.options), files=files, limits=limits.run, proof=name),
+        )
+        verdict = run_verdict(ran, self.language, proof_planted=program.proof_at is not None)
+        again = worth_repeating(ran, verdict, limits.run.cpu_s, limits.run.wall_s)
+        return self._execution(ran, verdict, Stage.RUN), again
+
+    def _stage(self, stage: Stage, request: StageRequest) -> StageAnswer:
+        where = (self.language, stage)
+        try:
+            if where not in self.slots:
+                self.slots[where] = self.sandbox.open_slot(self.language, stage)
+            answer = self.slots[where].run(request)
+        except (SlotDied, InfrastructureError) as error:
+            self._discard(where)
+            raise SlotDied(str(error)) from error
+        if not answer.clean:
+            self._discard(where)
+        return answer
+
+    def _discard(self, where: tuple[str, Stage]) -> None:
+        slot = self.slots.pop(where, None)
+        if slot is not None:
+            slot.close()
+
+    def _execution(self, answer: StageAnswer, verdict: Verdict, stage: Stage) -> Execution:
+        return Execution(
+            verdict=verdict,
+            stage=stage,
+            exit_code=answer.exit_code,
+            signal=answer.signal,
+            cpu_s=answer.cpu_s,
+            wall_s=answer.wall_s,
+            peak_memory_bytes=answer.peak_memory_bytes,
+            stdout=answer.stdout.decode("utf-8", "replace"),
+            stderr=answer.stderr.decode("utf-8", "replace"),
+            image=self.sandbox.image(self.language).digest,
+        )
+
+
+class Turns:
+    """Many together, or one alone: what is measured again alone has no neighbour of ours."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._together = 0
+        self._alone = False
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._alone)
+            self._together += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._together -= 1
+                self._condition.notify_all()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._alone)
+            self._alone = True
+            self._condition.wait_for(lambda: self._together == 0)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._alone = False
+                self._condition.notify_all()
+
+
+def _close_all(slots: dict[tuple[str, Stage], Slot]) -> None:
+    for slot in list(slots.values()):
+        with contextlib.suppress(Exception):
+            slot.close()
+    slots.clear()
