@@ -23,9 +23,13 @@ from codecard.model import InfrastructureError, UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubTask:
-    """How a task is named in metadata. A value is shown times `scale`, with `decimals`."""
+    """How a task is named in metadata. A value is shown times `scale`, with `decimals`.
+
+    `questions` are all of the task's: a number from fewer is not written.
+    """
 
     task: str
+    questions: int
     metric: str
     task_type: str
     dataset: str
@@ -123,7 +127,7 @@ def put_model_index(
         task = _task_of(entry, names)
         found = [m for m in given if task and m.task == task.task and m.metric in (task.metric, "")]
         found = [m for m in found if m.value is not None and same_model(m.model, entry.model)]
-        if task is None or not found:
+        if task is None or not found or found[-1].estimate.n != task.questions:
             continue
         measurement = found[-1]
         changes[entry.value_at] = _value_text(entry, task, measurement)
@@ -174,7 +178,8 @@ def _known(
     found = []
     for task in names:
         fitting = [m for m in given if m.task == task.task and m.metric in (task.metric, "")]
-        if fitting and (value := fitting[-1].value) is not None:
+        value = fitting[-1].value if fitting else None
+        if value is not None and fitting[-1].estimate.n == task.questions:
             found.append((task, fitting[-1], value))
     if not found:
         raise UsageError("nothing to write: no task of these runs was measured whole and without voids")
