@@ -28,12 +28,14 @@ app.command("score", help="Execute and score completions made elsewhere.")(score
 @images.command("build")
 def images_build(
     languages: Annotated[list[str] | None, typer.Argument(help="py cpp js java php rs; none: all")] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="only those that are not there yet")] = False,
 ) -> None:
     """Build the sandbox images: from their Dockerfile, on a mmdebstrap base where no registry answers."""
-    from codecard.sandbox.images import build
+    from codecard.sandbox.images import build, is_current
 
     console = Console(stderr=True)
-    build(_languages(languages), lambda text: console.print(text, highlight=False))
+    wanted = [language for language in _languages(languages) if not (missing and is_current(language))]
+    build(wanted, lambda text: console.print(text, highlight=False))
 
 
 @images.command("list")

@@ -24,18 +24,11 @@ SUITES = CODE_SUITES
 Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, replay:FILE")]
 Suite = Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")]
 ProfileName = Annotated[str, typer.Option("--profile", help="the protocol: card-2024-03 or strict")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>")
-]
-SandboxName = Annotated[
-    str | None, typer.Option("--sandbox", help="docker or bwrap; default: docker where it runs")
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub")
-]
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")
-]
+Out = Annotated[Path | None, typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>")]
+SandboxName = Annotated[str | None, typer.Option("--sandbox", help="docker or bwrap; default: docker where it runs")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")]
+Languages = Annotated[str | None, typer.Option("--languages", help="py,cpp,js,java,php,rs; default: all")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first N problems of each task")]
 
 
@@ -44,10 +37,9 @@ def run_command(
     suite: Suite,
     profile: ProfileName = "card-2024-03",
     out: Out = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="per problem; default: the profile's")
-    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", help="per problem; default: the profile's")] = None,
     limit: Limit = None,
+    languages: Languages = None,
     prompt_style: Annotated[str | None, typer.Option("--prompt-style", help="raw or chat")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="temperature 0")] = False,
     temperature: Annotated[float | None, typer.Option("--temperature", min=0.0)] = None,
@@ -76,7 +68,7 @@ def run_command(
     )
     from codecard.generate import open_generator
 
-    evaluators = _evaluators(suites, chosen, sandbox, data_dir, limit, workers, console)
+    evaluators = _evaluators(suites, chosen, sandbox, data_dir, limit, workers, console, _languages(languages))
     try:
         with TerminalWatcher(console) as watcher:
             generator = open_generator(model, dtype=dtype, batch_size=batch_size)
@@ -95,9 +87,7 @@ def score_command(
     suite: Suite = "multipl_e",
     profile: ProfileName = "card-2024-03",
     out: Out = None,
-    language: Annotated[
-        str | None, typer.Option("--language", help="where the format does not name it")
-    ] = None,
+    language: Annotated[str | None, typer.Option("--language", help="where the format does not name it")] = None,
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
@@ -118,26 +108,33 @@ def score_command(
         out=_out(out, files[0].stem),
         profile=chosen,
         suites=suites,
-        samples=1 + max(max(row.sample for row in rows), 0),
+        samples=1 + max(*(row.sample for row in rows), 0),
         argv=tuple(sys.argv[1:]),
     )
-    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console)
+    named = frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES)
+    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console, named or None)
     try:
         matched = match(rows, evaluators[0].problems())
-        works = [
-            Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched
-        ]
+        works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched]
         outside = frozenset(m.completion.id for m in matched if m.outside)
         with TerminalWatcher(console) as watcher:
             outcome = score_works(plan, evaluators, {suites[0]: works}, watcher, outside)
         if outside:
-            console.print(
-                f"{len(outside)} programs of problems outside the suite: run, not scored", style="yellow"
-            )
+            console.print(f"{len(outside)} programs of problems outside the suite: run, not scored", style="yellow")
     finally:
         for evaluator in evaluators:
             evaluator.close()
     _finish(console, plan, files[0].stem, outcome)
+
+
+def _languages(given: str | None) -> frozenset[str] | None:
+    if given is None:
+        return None
+    chosen = frozenset(name.strip() for name in given.split(",") if name.strip())
+    for name in chosen:
+        if name not in LANGUAGES:
+            raise UsageError(unknown("language", name, list(LANGUAGES)))
+    return chosen
 
 
 def _suites(given: str) -> tuple[str, ...]:
@@ -162,9 +159,7 @@ def _asking(
     if style is not None and style not in list(PromptStyle):
         raise UsageError(unknown("prompt style", style, [s.value for s in PromptStyle]))
     # a 135M chat model continues raw prompts with prose: asked raw, it would honestly score nothing
-    chosen = (
-        PromptStyle(style) if style else PromptStyle.CHAT if model == "embedded" else profile.prompt_style
-    )
+    chosen = PromptStyle(style) if style else PromptStyle.CHAT if model == "embedded" else profile.prompt_style
     chat = chosen is PromptStyle.CHAT
     base = profile.sampling
     heat = 0.0 if greedy else base.temperature if temperature is None else temperature
@@ -193,6 +188,7 @@ def _evaluators(
     limit: int | None,
     workers: int | None,
     console: Console,
+    languages: frozenset[str] | None,
 ) -> list[Evaluator]:
     data = data_dir or default_data_dir()
     if data is not None and not data.is_dir():
@@ -201,7 +197,9 @@ def _evaluators(
     try:
         for suite in suites:
             box = open_sandbox(sandbox, lambda text: console.print(text, style="yellow", highlight=False))
-            made.append(CodeEvaluator(suite, profile, box, data_dir=data, limit=limit, workers=workers))
+            made.append(
+                CodeEvaluator(suite, profile, box, data_dir=data, limit=limit, workers=workers, languages=languages)
+            )
     except BaseException:
         for evaluator in made:
             evaluator.close()

@@ -48,9 +48,14 @@ def load(
     if folder.is_dir():
         _check_folder(folder)
     tokenizer = _from_pretrained(transformers.AutoTokenizer, model, revision=revision)
-    network = _from_pretrained(
-        transformers.AutoModelForCausalLM, model, revision=revision, dtype=getattr(torch, dtype)
+    network, report = _from_pretrained(
+        transformers.AutoModelForCausalLM,
+        model,
+        revision=revision,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
     )
+    _check_complete(model, report)
     network = network.to(device).eval()
     commit = getattr(network.config, "_commit_hash", None) or revision
     return Loaded(
@@ -118,7 +123,9 @@ def _from_pretrained(auto: Any, model: str, **options: Any) -> Any:
     where = f"model folder {model}" if Path(model).is_dir() else f"hf:{model}"
     try:
         return auto.from_pretrained(model, **options)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except Exception as error:  # foreign code over foreign files: many kinds, one meaning
+        if isinstance(error, MemoryError):
+            raise
         cause = " ".join(str(error).split())[:300] or type(error).__name__
         if Path(model).is_dir():
             raise UsageError(f"{where}: cannot load the {part}: {cause}") from error
@@ -126,6 +133,15 @@ def _from_pretrained(auto: Any, model: str, **options: Any) -> Any:
             f"{where}: cannot fetch the {part}: {cause}. Check the name and the network (a gated model also "
             "needs HF_TOKEN), or download it elsewhere and pass the folder as --model"
         ) from error
+
+
+def _check_complete(model: str, report: Any) -> None:
+    """transformers fills tensors that a checkpoint lacks with random numbers and goes on; we do not."""
+    absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    if absent:
+        raise UsageError(
+            f"model {model}: {len(absent)} tensors are missing or of another shape, the first is {absent[0]}"
+        )
 
 
 def folder_hash(folder: Path) -> str:

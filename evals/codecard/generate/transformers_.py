@@ -125,7 +125,7 @@ class TransformersGenerator:
             except (MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):
                     raise
-                failure = " ".join(str(error).split())[:200]
+                failure = " ".join(str(error).split())[:200] or type(error).__name__
             if failure:  # outside the handler: its traceback would keep the tensors alive
                 self._shrink(len(batch), failure)
                 left = [row for row in batch if _id(row.request) not in done]

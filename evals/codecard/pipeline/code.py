@@ -29,7 +29,7 @@ class CodeEvaluator:
 
     def __init__(
         self, suite: str, profile: Profile, sandbox: Sandbox, *, data_dir: Path | None, limit: int | None,
-        workers: int | None = None,
+        workers: int | None = None, languages: frozenset[str] | None = None,
     ) -> None:  # fmt: skip
         self.suite = suite
         self.profile = profile
@@ -41,6 +41,8 @@ class CodeEvaluator:
         self._hashes: dict[str, str] = {}
         self.counts: dict[str, int] = {}
         for task in code_tasks(suite):
+            if languages is not None and task.language not in languages:
+                continue
             problems, self._hashes[task.task] = load_problems(task, profile, data_dir)
             self.counts[task.task] = len(problems)
             try:
@@ -51,9 +53,7 @@ class CodeEvaluator:
             self._tasks[task.task] = task
             self._problems += problems[:limit]
         if not self._tasks:
-            raise InfrastructureError(
-                f"no language of {suite} can run here: {next(iter(self.skipped.values()))}"
-            )
+            raise InfrastructureError(f"no language of {suite} can run here: {next(iter(self.skipped.values()))}")
         self._limits = {name: limits_of(task, profile) for name, task in self._tasks.items()}
 
     def problems(self) -> list[Problem]:
@@ -94,10 +94,7 @@ class CodeEvaluator:
         return content_key([self._program(work).key, digest, self._limits[task].key])
 
     def evaluate(self, work: Iterable[Work]) -> Iterator[Row]:
-        jobs = (
-            Job(tag=item, program=self._program(item), limits=self._limits[item.problem.task])
-            for item in work
-        )
+        jobs = (Job(tag=item, program=self._program(item), limits=self._limits[item.problem.task]) for item in work)
         for job, execution in self._executor.execute(jobs):
             assert isinstance(job.tag, Work)
             yield self._row(job.tag, job.program, execution)

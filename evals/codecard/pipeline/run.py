@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator as Generator_
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,9 +69,7 @@ class Outcome:
     executed: int = 0
 
 
-def run(
-    plan: RunPlan, evaluators: list[Evaluator], generator: Generator, asking: Asking, watcher: Watcher
-) -> Outcome:
+def run(plan: RunPlan, evaluators: list[Evaluator], generator: Generator, asking: Asking, watcher: Watcher) -> Outcome:
     """Generate, execute and score; on a folder that holds part of this run, do the rest of it."""
     manifest = _manifest(plan, evaluators) | {
         "recipe": recipe_of(plan, generator, asking),
@@ -110,9 +109,7 @@ def _run_suite(
     wanted = [(p, s) for p in evaluator.problems() for s in range(plan.samples)]
     have = {c.id: c for c in read_completions(plan.out)}
     done = _done_keys(plan.out)
-    ready = [
-        Work(problem=p, completion=have[p.task, p.id, s]) for p, s in wanted if (p.task, p.id, s) in have
-    ]
+    ready = [Work(problem=p, completion=have[p.task, p.id, s]) for p, s in wanted if (p.task, p.id, s) in have]
     pending = [work for work in ready if evaluator.key(work) != done.get(work.completion.id)]
     requests = [evaluator.request(p, s, asking) for p, s in wanted if (p.task, p.id, s) not in have]
     watcher.plan(evaluator.suite, len(requests), len(pending) + len(requests))
@@ -135,7 +132,7 @@ def _done_keys(run_path: Path) -> dict[tuple[str, str, int], str]:
     return {sample: row.get("key", "") for sample, row in rows.items() if not row.get("void")}
 
 
-def overlapped(first: Iterable[Work], produce: Callable[[], Iterator[Work]]) -> Iterator[Work]:
+def overlapped(first: Iterable[Work], produce: Callable[[], Iterator[Work]]) -> Generator_[Work, None, None]:
     """`first`, then what `produce` yields in a thread of its own, at most `QUEUE` items ahead."""
     items: queue.Queue[Work | BaseException | None] = queue.Queue(maxsize=QUEUE)
     stop = threading.Event()
@@ -201,9 +198,7 @@ def score_works(
         return finish(folder, evaluators, {w.completion.id: w.problem for w in scored})
 
 
-def finish(
-    folder: RunFolder, evaluators: list[Evaluator], expected: dict[tuple[str, str, int], Problem]
-) -> Outcome:
+def finish(folder: RunFolder, evaluators: list[Evaluator], expected: dict[tuple[str, str, int], Problem]) -> Outcome:
     """Scores from the journal: one per expected sample, void where none could be had."""
     rows = read_executions(folder.path)
     scores = [_score(sample, problem, rows.get(sample)) for sample, problem in expected.items()]
@@ -231,9 +226,7 @@ def _missing(evaluators: list[Evaluator], expected: Iterable[tuple[str, str, int
     for task, name, _ in expected:
         seen.setdefault(task, set()).add(name)
     counts = {task: n for e in evaluators for task, n in getattr(e, "counts", {}).items()}
-    return {
-        task: counts[task] - len(names) for task, names in seen.items() if counts.get(task, 0) > len(names)
-    }
+    return {task: counts[task] - len(names) for task, names in seen.items() if counts.get(task, 0) > len(names)}
 
 
 def scores_json(outcome: Outcome) -> Row:

@@ -60,9 +60,7 @@ class TerminalWatcher(Watcher):
         self._suite, self._verdicts, self._tokens = suite, {}, 0
         self._started = time.monotonic()
         self._generate = (
-            self._bars.add_task(f"{suite}: generate", total=to_generate, rate="", detail="")
-            if to_generate
-            else None
+            self._bars.add_task(f"{suite}: generate", total=to_generate, rate="", detail="") if to_generate else None
         )
         self._execute = self._bars.add_task(f"{suite}: execute", total=to_execute, rate="", detail="")
         if not self.console.is_terminal:
@@ -88,9 +86,7 @@ class TerminalWatcher(Watcher):
         self.console.print(Text(text, style="yellow"))
 
     def _tally(self) -> str:
-        return " ".join(
-            f"{name} {count}" for name, count in sorted(self._verdicts.items(), key=lambda v: -v[1])
-        )
+        return " ".join(f"{name} {count}" for name, count in sorted(self._verdicts.items(), key=lambda v: -v[1]))
 
     def _line(self, always: bool = False) -> None:
         """Without a terminal: one plain line every ten seconds."""
@@ -154,15 +150,14 @@ def markdown_table(suite: str, label: str, outcome: Outcome, metric: str = "pass
     """The same table as Markdown."""
     columns = [("Avg", f"{suite}/average"), *((t.title, t.task) for t in code_tasks(suite))]
     estimates = [outcome.scores.get(task, {}).get(metric) for _, task in columns]
+    pairs = zip(columns, estimates, strict=True)
+    values = ["skipped" if task in outcome.skipped else shown(e) for (_, task), e in pairs]
     rows = [
         ["Model", *(title for title, _ in columns)],
         ["---"] * (len(columns) + 1),
         [
             label,
-            *(
-                "skipped" if t in outcome.skipped else shown(e)
-                for (_, t), e in zip(columns, estimates, strict=True)
-            ),
+            *("skipped" if t in outcome.skipped else shown(e) for (_, t), e in zip(columns, estimates, strict=True)),
         ],
         ["95 % interval", *(interval(e) for e in estimates)],
         ["problems", *(_count(e) for e in estimates)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from codecard.tasks.paths import sandbox_dir
 REGISTRY_BASE = "debian:bookworm-slim"
 LOCAL_BASE = "codecard-base:bookworm"
 SUITE = "bookworm"
+RECIPE_LABEL = "codecard.recipe"
 
 
 def image_name(language: str) -> str:
@@ -30,16 +32,34 @@ def read_version(client: Any, digest: str, language: str) -> str:
     return (output.decode("utf-8", "replace").splitlines() or [""])[0].strip()
 
 
+def recipe_hash(language: str) -> str:
+    """Hash of everything an image is made from, besides the packages' archive."""
+    folder = sandbox_dir()
+    files = [folder / "Dockerfile", *sorted((folder / language).rglob("*"))]
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def is_current(language: str) -> bool:
+    """An image is there and was made from today's recipe."""
+    form = f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}'
+    found = _run("docker", "image", "inspect", "--format", form, image_name(language))
+    return found.returncode == 0 and found.stdout.strip() == recipe_hash(language)
+
+
 def build(languages: list[str], say: Callable[[str], None]) -> None:
     """Build the images of these languages with the docker command. Raises InfrastructureError."""
-    if shutil.which("docker") is None:
-        raise InfrastructureError("no docker command; on Debian: apt-get install docker.io iptables")
+    if not languages:
+        return
     base = _base(say)
     for language in languages:
         say(f"{image_name(language)} …")
         _docker(
             "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
-            "--build-arg", f"LANGUAGE={language}", "--tag", image_name(language), str(sandbox_dir()),
+            "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}", "--tag", image_name(language), str(sandbox_dir()),
         )  # fmt: skip
 
 
@@ -65,8 +85,15 @@ def _have(image: str) -> bool:
     return _try("docker", "image", "inspect", image)
 
 
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InfrastructureError(f"no {command[0]} command; on Debian: apt-get install docker.io iptables") from None
+
+
 def _try(*command: str) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return _run(*command).returncode == 0
 
 
 def _docker(*arguments: str) -> None:
@@ -74,7 +101,7 @@ def _docker(*arguments: str) -> None:
 
 
 def _checked(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _run(*command)
     if done.returncode != 0:
         last = ([line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no output"])[-1]
         raise InfrastructureError(f"`{' '.join(command[:2])}` failed: {last[:300]}")

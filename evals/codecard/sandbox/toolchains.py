@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from codecard.model import UsageError
 from codecard.tasks.paths import sandbox_dir
@@ -35,5 +36,6 @@ def toolchain(language: str) -> Toolchain:
     path = sandbox_dir() / language / "toolchain.toml"
     if not path.is_file():
         raise UsageError(f"no toolchain for language {language!r} in {sandbox_dir()}")
-    fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Toolchain(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    return Toolchain(**lists_as_tuples)

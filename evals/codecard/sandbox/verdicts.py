@@ -69,5 +69,3 @@ def worth_repeating(answer: StageAnswer, verdict: Verdict, limit_cpu_s: float, l
     if verdict is Verdict.PASSED:
         return answer.cpu_s > 0.8 * limit_cpu_s or own_wall > 0.8 * limit_wall_s
     return verdict is Verdict.TIMEOUT and answer.delayed_s > 0.1 * limit_wall_s
-
-

@@ -176,7 +176,8 @@ def _known(cell: Any) -> Any:
 def _ranks(cells: Sequence[Any], ascending: bool = True) -> list[int]:
     """Each cell's place among the sorted distinct cells; nulls come last in either direction."""
     try:
-        known: list[Any] = sorted({cell for cell in map(_known, cells) if cell is not _NULL}, reverse=not ascending)
+        distinct: set[Any] = {cell for cell in map(_known, cells) if cell is not _NULL}
+        known = sorted(distinct, reverse=not ascending)
         place = {cell: rank for rank, cell in enumerate(known)}
         return [place[cell] if (cell := _known(raw)) is not _NULL else len(place) for raw in cells]
     except TypeError:

@@ -2,9 +2,9 @@
 
 Accepted: other column names, another column order, further columns, another order of rows where none was
 asked for or where they tie on the gold's sort keys, numbers of another type or fractions within the
-reference's own tolerance, a date for its midnight. Not accepted: other rows, rows more or fewer times, an empty
-or constant result in place of another shape, NULL for a value, rounded or scaled numbers, an order that was
-asked for and is not there.
+reference's own tolerance, a date for its midnight. Not accepted: other rows, rows more or fewer times, an
+empty or constant result in place of another shape, NULL for a value, rounded or scaled numbers, an order that
+was asked for and is not there.
 """
 
 from __future__ import annotations

@@ -33,18 +33,14 @@ def check_comparable(base: Outcomes, new: Outcomes, ignore: tuple[str, ...] = ()
     """
     tasks = [{score.task for score in outcomes.scores} for outcomes in (base, new)]
     if not tasks[0] & tasks[1]:
-        raise UsageError(
-            f"nothing to compare: {base.name} has {_list(tasks[0])}, {new.name} has {_list(tasks[1])}"
-        )
+        raise UsageError(f"nothing to compare: {base.name} has {_list(tasks[0])}, {new.name} has {_list(tasks[1])}")
     found = [m for name in MUST_EQUAL + SHOULD_EQUAL for m in _differences(name, base, new)]
     if tasks[0] != tasks[1]:
         found.insert(0, Mismatch(field="tasks", base=_list(tasks[0]), new=_list(tasks[1])))
     for mismatch in found:
         field = mismatch.field.split(".")[0]
         if field in (*MUST_EQUAL, "tasks") and field not in ignore:
-            raise UsageError(
-                f"not comparable: the runs differ in {mismatch}; --ignore {field} compares them anyway"
-            )
+            raise UsageError(f"not comparable: the runs differ in {mismatch}; --ignore {field} compares them anyway")
     return found
 
 

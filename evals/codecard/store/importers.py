@@ -64,9 +64,7 @@ def read_completion_file(path: Path, suite: str, language: str | None = None) ->
     """
     suffixes = path.suffixes[-2:]
     if suffixes[-1:] == [".jsonl"]:
-        return [
-            _jsonl_row(row, path, number, suite, language) for number, row in enumerate(read_jsonl(path), 1)
-        ]
+        return [_jsonl_row(row, path, number, suite, language) for number, row in enumerate(read_jsonl(path), 1)]
     if suffixes[-1:] == [".json"] or suffixes == [".json", ".gz"]:
         return _json(path, suite, language)
     raise UsageError(f"{path}: unknown kind of file; expected .jsonl, .json or .json.gz")
@@ -157,12 +155,8 @@ def _multipl_e(value: dict[str, Any], path: Path, suite: str, language: str | No
     common = {"task": f"{suite}/{language}", "problem": value["name"]}
     texts, results = value.get("completions"), value.get("results")
     if isinstance(texts, list) and all(isinstance(t, str) for t in texts):
-        return [
-            Imported(where=f"{path} completion {i}", sample=i, text=t, **common) for i, t in enumerate(texts)
-        ]
-    if isinstance(results, list) and all(
-        isinstance(r, dict) and isinstance(r.get("program"), str) for r in results
-    ):
+        return [Imported(where=f"{path} completion {i}", sample=i, text=t, **common) for i, t in enumerate(texts)]
+    if isinstance(results, list) and all(isinstance(r, dict) and isinstance(r.get("program"), str) for r in results):
         return [
             Imported(where=f"{path} result {i}", sample=i, text="", program=r["program"], **common)
             for i, r in enumerate(results)
@@ -193,9 +187,7 @@ def match(rows: Iterable[Imported], problems: list[Problem]) -> list[Matched]:
             sample = counted.get(this, 0)
         counted[this] = max(counted.get(this, 0), sample + 1)
         if (*this, sample) in seen:
-            raise UsageError(
-                f"{row.where}: {' '.join(this)} sample {sample} is already at {seen[*this, sample]}"
-            )
+            raise UsageError(f"{row.where}: {' '.join(this)} sample {sample} is already at {seen[*this, sample]}")
         seen[*this, sample] = row.where
         completion = Completion(
             task=problem.task,
@@ -205,9 +197,7 @@ def match(rows: Iterable[Imported], problems: list[Problem]) -> list[Matched]:
             style=row.style,
         )
         result.append(
-            Matched(
-                problem=problem, completion=completion, program=row.program, label=row.label, outside=outside
-            )
+            Matched(problem=problem, completion=completion, program=row.program, label=row.label, outside=outside)
         )
     return result
 
@@ -253,7 +243,5 @@ def _without_prompt(row: Imported, problem: Problem) -> str:
     if not row.whole:
         return row.text
     if not row.text.startswith(problem.prompt):
-        raise UsageError(
-            f"{row.where}: does not begin with the prompt of {problem.id}; another data set or order?"
-        )
+        raise UsageError(f"{row.where}: does not begin with the prompt of {problem.id}; another data set or order?")
     return row.text[len(problem.prompt) :]

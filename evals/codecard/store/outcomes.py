@@ -104,8 +104,7 @@ def read_run(path: Path) -> RunData:
         raise UsageError(f"{path}: no such run folder")
     manifest = read_manifest(path)
     problems = {
-        (str(row["task"]), str(row.get("problem", row.get("id")))): row
-        for row in _rows(path / PROBLEMS, ("task",))
+        (str(row["task"]), str(row.get("problem", row.get("id")))): row for row in _rows(path / PROBLEMS, ("task",))
     }
     completions = {}
     for row in _rows(path / COMPLETIONS, ("task", "problem", "sample")):
@@ -196,6 +195,4 @@ def _decode(task: str, problem: str, encoded: str | list[Any]) -> Iterable[Score
         pairs = [(int(i), None if value is None else float(value)) for i, value in encoded]
     for sample, value in pairs:
         void = "" if value is not None else "void in the baseline"
-        yield Score(
-            task=task, problem=problem, cluster=_cluster(problem), sample=sample, value=value, void=void
-        )
+        yield Score(task=task, problem=problem, cluster=_cluster(problem), sample=sample, value=value, void=void)

@@ -75,9 +75,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise UsageError(
-            f"{path} is in use by another codecard; wait for it or choose another --out"
-        ) from None
+        raise UsageError(f"{path} is in use by another codecard; wait for it or choose another --out") from None
     return lock
 
 

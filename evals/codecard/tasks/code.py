@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,9 @@ def _hub_rows(task: CodeTask, profile: Profile) -> list[dict[str, Any]]:
             f"no data for {task.task}: {remedy}, or install the Hub loader: pip install 'codecard[hub]'"
         ) from None
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told in one line below
     try:
-        loaded = datasets.load_dataset(
-            task.hub_path, task.hub_config, split=task.hub_split, revision=profile.revision
-        )
+        loaded = datasets.load_dataset(task.hub_path, task.hub_config, split=task.hub_split, revision=profile.revision)
     except Exception as error:  # the Hub's client raises many kinds; all mean "no data"
         cause = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise UsageError(f"no data for {task.task}: the Hub could not be read ({cause}); {remedy}") from None

@@ -160,7 +160,10 @@ def _opener(code: str, language: str, opener: str, tests: str) -> str:
     return opener if needed else ""
 
 
-_JAVA_TYPE = re.compile(r"(?:^|(?<=[;}\s]))((?:\w+\s+)*)(?:class|interface|enum|record)\s+(\w+)([^{};]*)\{")
+_JAVA_TYPE = re.compile(
+    r"\b((?:(?:public|abstract|final|static|sealed|strictfp)\s+)*)"
+    r"(?:class|interface|enum|record)\s+(\w+)([^{};]*)\{"
+)
 _JAVA_MAIN = r"(?:@\w+\s+)*(?:(?:public|static|final)\s+)*void\s+main\s*(?=\()"
 
 

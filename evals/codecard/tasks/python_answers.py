@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 
 
 def code_in(text: str, name: str) -> str:
     """The stretch of plain text that parses and defines `name`; the text itself if there is none."""
     lines = text.split("\n")
-    starts = [
-        at for at, line in enumerate(lines) if re.match(r"(?:from|import|def|class|async|@|#)\b|@|#", line)
-    ]
+    starts = [at for at, line in enumerate(lines) if re.match(r"(?:from|import|def|class|async|@|#)\b|@|#", line)]
     for start in starts:
         code = _longest_program("\n".join(lines[start:]))
         if re.search(rf"^(?:async\s+)?def\s+{name}\b|^{name}\s*=", code, re.MULTILINE):
@@ -27,33 +26,39 @@ def without_usage(code: str, name: str) -> str:
     """
     code = _longest_program(code)
     tree = _parse(code)
-    if tree is None:
+    if isinstance(tree, int):
         return code
     lines = code.split("\n")
     defined = False
     for node in tree.body:
         if _is_main_guard(node) or (defined and not _kept(node, name)):
-            first = min(node.lineno, *(d.lineno for d in getattr(node, "decorator_list", [])), node.lineno)
-            for at in range(first - 1, node.end_lineno or node.lineno):
+            for at in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[at] = ""
         defined = defined or _defines(node, name)
     return "\n".join(lines)
 
 
 def _longest_program(code: str) -> str:
+    """`code` up to the line before the first that does not parse; `code` itself if nothing is left."""
     lines = code.split("\n")
     while lines:
-        if _parse("\n".join(lines)) is not None:
+        parsed = _parse("\n".join(lines))
+        if isinstance(parsed, ast.Module):
             return "\n".join(lines)
-        lines.pop()
+        lines = lines[: min(parsed, len(lines)) - 1]
     return code
 
 
-def _parse(code: str) -> ast.Module | None:
+def _parse(code: str) -> ast.Module | int:
+    """The syntax tree, or the number (from 1) of the line that is at fault."""
     try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except SyntaxError as error:
+        return max(1, error.lineno or 1)
+    except (ValueError, RecursionError, MemoryError):
+        return 1
 
 
 def _is_main_guard(node: ast.stmt) -> bool:
