@@ -9,15 +9,22 @@ from codecard.model import UsageError
 
 __all__ = ["GenerationRequest", "Generator", "Message", "open_generator"]
 
-_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded or replay:FILE"
+_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded, openai:NAME or replay:FILE"
 
 
 def open_generator(
-    spec: str, *, dtype: str | None = None, batch_size: int | None = None, device: str | None = None
+    spec: str,
+    *,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    base_url: str | None = None,
 ) -> Generator:
-    """The model that `spec` names: `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`, `replay:FILE`.
+    """The model that `spec` names.
 
-    `dtype`, `batch_size` and `device` None leave the choice to the backend. `UsageError` for an unknown form,
+    `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`, `openai:NAME` at `base_url`, `replay:FILE`.
+    `dtype`, `batch_size` and `device` None leave the choice to the backend; for a server `batch_size` is the
+    number of requests under way at a time. `UsageError` for an unknown form,
     a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
     package.
     """
@@ -25,6 +32,12 @@ def open_generator(
         from codecard.generate.replay import ReplayGenerator
 
         return ReplayGenerator(Path(spec.removeprefix("replay:")))
+    if spec.startswith("openai:"):
+        from codecard.generate.openai_ import OpenAIGenerator
+
+        return OpenAIGenerator(spec.removeprefix("openai:"), base_url=base_url, workers=batch_size)
+    if base_url is not None:
+        raise UsageError(f"model {spec!r} has no base URL; it belongs to openai:NAME")
     model, revision, name = _locate(spec)
     from codecard.generate.transformers_ import TransformersGenerator
 

@@ -45,7 +45,8 @@ class Generator(Protocol):
 
     `fingerprint` names what decides its output (model, revision, tokenizer hash, chat-template hash, backend,
     dtype, device, library versions), for the manifest. `generate` yields each completion as soon as it is
-    finished, in any order, and consumes the requests lazily enough to bound memory.
+    finished, in any order, and consumes the requests lazily enough to bound memory. A request that could not
+    be answered yields nothing: its sample is missing, hence void, and a resumed run asks again.
     """
 
     def fingerprint(self) -> dict[str, Any]: ...
