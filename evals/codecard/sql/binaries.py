@@ -92,7 +92,9 @@ def _inspect(folder: Path, source: str) -> Binaries | None:
     if not all(os.access(folder / name, os.X_OK) for name in ("initdb", "pg_ctl", "postgres")):
         return None
     try:
-        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, timeout=20)
+        said = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     version = re.search(r"\d+(\.\d+)*", said.stdout)

@@ -57,9 +57,7 @@ def _load(plan: Installation, conninfo: str, schema: str, database: str) -> None
         if plan.rewritten:
             _script(connection, clock.frozen_schema(plan.day))
             path = "frozen, pg_catalog, public"
-            _script(
-                connection, f'ALTER DATABASE "{database}" SET search_path = {path}; SET search_path = {path}'
-            )
+            _script(connection, f'ALTER DATABASE "{database}" SET search_path = {path}; SET search_path = {path}')
             schema = clock.rewrite(schema)
         # the administrator's own connection must read the day's date in the zone of the judged role
         _script(connection, "SET timezone = 'UTC'; SET synchronous_commit = off")

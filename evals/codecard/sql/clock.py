@@ -52,9 +52,7 @@ def frozen_schema(day: date) -> str:
     """SQL that makes the schema of the second way."""
     noon = f"timestamptz '{day.isoformat()} 12:00:00+00'"
     names = ("now", "transaction_timestamp", "statement_timestamp", "clock_timestamp")
-    functions = [
-        f"FUNCTION frozen.{name}() RETURNS timestamptz AS 'SELECT {_quoted(noon)}'" for name in names
-    ]
+    functions = [f"FUNCTION frozen.{name}() RETURNS timestamptz AS 'SELECT {_quoted(noon)}'" for name in names]
     functions += [
         f"FUNCTION frozen.age({kind}) RETURNS interval AS 'SELECT pg_catalog.age(frozen.now()::date::{kind}, $1)'"
         for kind in ("timestamp", "timestamptz")
@@ -90,9 +88,7 @@ def rewrite(sql: str) -> str:
 
 def _after_precision(found: list[tuple[str, str]], at: int) -> int:
     """The place after `(3)` if that is what follows, else `at`."""
-    solid = [(place, text) for place, (_, text) in enumerate(found[at : at + 8], at) if not text.isspace()][
-        :3
-    ]
+    solid = [(place, text) for place, (_, text) in enumerate(found[at : at + 8], at) if not text.isspace()][:3]
     if [text if text in "()" else text.isdigit() for _, text in solid] == ["(", True, ")"]:
         return solid[2][0] + 1
     return at

@@ -45,9 +45,7 @@ REVOKE ALL ON pg_catalog.pg_largeobject_metadata, pg_catalog.pg_settings, pg_cat
 def make_role(role: str, password: str | None = None) -> str:
     """SQL that makes the role, or sets it right where it exists; run by a superuser."""
     login = f"LOGIN PASSWORD '{password}'" if password else "LOGIN"
-    attributes = (
-        f"{login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1"
-    )
+    attributes = f"{login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1"
     settings = {
         "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": "60s",

@@ -15,7 +15,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -94,9 +93,7 @@ def clusters_dir() -> Path:
         raise InfrastructureError(f"{folder}: not a folder of root; remove it, or set CODECARD_CACHE")
     folder.chmod(0o755)
     if not reachable(folder):
-        raise InfrastructureError(
-            f"{folder}: closed to the user nobody; set CODECARD_CACHE to a folder it can reach"
-        )
+        raise InfrastructureError(f"{folder}: closed to the user nobody; set CODECARD_CACHE to a folder it can reach")
     return folder
 
 
@@ -114,7 +111,10 @@ def open_to_account(path: Path, account: Account, name: str) -> Path:
     if not copy.exists():
         partial = copy.with_name(f".{name}.{os.getpid()}")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if path.is_dir() else shutil.copy2)(path, partial, symlinks=True)  # type: ignore[operator]
+        if path.is_dir():
+            shutil.copytree(path, partial, symlinks=True)
+        else:
+            shutil.copy2(path, partial)
         with contextlib.suppress(OSError):
             partial.rename(copy)
     return copy
@@ -213,9 +213,7 @@ def _initialise(plan: ClusterPlan, data: Path, account: Account) -> None:
         command, capture_output=True, text=True, check=False, cwd="/", env=_environment({}), **account.options
     )
     if made.returncode:
-        raise InfrastructureError(
-            f"initdb of PostgreSQL {plan.binaries.version} failed: {_last(made.stderr)}"
-        )
+        raise InfrastructureError(f"initdb of PostgreSQL {plan.binaries.version} failed: {_last(made.stderr)}")
 
 
 def _prune(keep: Path) -> None:
@@ -238,7 +236,9 @@ def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server
         log = stack.enter_context(tempfile.TemporaryFile())
         if account.lowered:
             os.chown(socket_dir, account.uid, account.gid)
-        command = [plan.binaries.program("postgres"), "-D", str(data), "-k", str(socket_dir)]
+        # the shell sets the memory cap and becomes the server; where it has no such cap (macOS) there is none
+        command = ["/bin/sh", "-c", f'ulimit -v {MEMORY_BYTES // 1024} 2>/dev/null; exec "$@"', "sh"]
+        command += [plan.binaries.program("postgres"), "-D", str(data), "-k", str(socket_dir)]
         for name, value in _SETTINGS.items():
             command += ["-c", f"{name}={value}"]
         process = subprocess.Popen(
@@ -252,10 +252,6 @@ def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server
             **account.options,
         )
         stack.callback(_stop, process)
-        if sys.platform == "linux":
-            import resource  # not on every platform
-
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         server = Server(plan.binaries, data, socket_dir, process)
         _wait_ready(server, log)
         yield server
