@@ -28,9 +28,7 @@ def audit(document: str, known: tuple[ReportedTable, ...] = ()) -> list[Finding]
     """
     grids = [read_grid(table) for table in find_tables(document)]
     findings = [
-        finding
-        for grid in grids
-        for finding in audit_table(document, grid, find_definition(known, grid.table))
+        finding for grid in grids for finding in audit_table(document, grid, find_definition(known, grid.table))
     ]
     entries = index_entries(document)
     findings += _contradictions(entries, grids, known)
@@ -112,11 +110,7 @@ def _published_elsewhere(entry: IndexEntry, value: Decimal, known: tuple[Reporte
         if not table.front_matter:
             continue
         for row, column, shown in table.cells():
-            if (
-                row.quoted_from
-                and tokens(column.name) == tokens(entry.title)
-                and number(shown).value == value
-            ):
+            if row.quoted_from and tokens(column.name) == tokens(entry.title) and number(shown).value == value:
                 return f"; it is the value of {row.quoted_from}"
     return ""
 
@@ -155,9 +149,7 @@ def _repeats(members: list[IndexEntry]) -> Iterator[Finding]:
             message = f"one result, {title}, holds {what}: entries were merged"
             yield Finding(second.line, "merged", message)
         else:
-            message = (
-                f"{title}, {name or metric} is given {len(same)} times ({values}), first on line {first.line}"
-            )
+            message = f"{title}, {name or metric} is given {len(same)} times ({values}), first on line {first.line}"
             yield Finding(second.line, "duplicate", message)
 
 

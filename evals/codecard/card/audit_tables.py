@@ -54,9 +54,7 @@ def _averages(grid: Grid) -> Iterator[Finding]:
                 yield from _average(grid, row, column, shown, cells)
 
 
-def _average(
-    grid: Grid, row: Row, column: Column, shown: NumberText, cells: list[NumberText]
-) -> Iterator[Finding]:
+def _average(grid: Grid, row: Row, column: Column, shown: NumberText, cells: list[NumberText]) -> Iterator[Finding]:
     count = len(cells)
     mean = sum((cell.value for cell in cells), Decimal(0)) / count
     low, high = bounds(shown.value, shown.decimals, Rounding.NEAREST)
@@ -179,14 +177,8 @@ def _bold(grid: Grid) -> Iterator[Finding]:
         missed = [(row, cell) for row, cell in cells if not cell.bold and cell.value == best]
         marked = [(row, cell) for row, cell in cells if cell.bold and cell.value == best]
         for row, cell in wrong:
-            also = (
-                f", which is bold too (line {marked[0][0].line}): two bold scores in one column"
-                if marked
-                else ""
-            )
-            message = (
-                f"{cell.digits} of {grid.label(row)} is bold in {column.name}, but the best is {best}{also}"
-            )
+            also = f", which is bold too (line {marked[0][0].line}): two bold scores in one column" if marked else ""
+            message = f"{cell.digits} of {grid.label(row)} is bold in {column.name}, but the best is {best}{also}"
             yield Finding(row.line, "bold", message)
         if missed and not wrong:
             yield _missed(grid, column, missed, marked)
@@ -202,9 +194,7 @@ def _missed(
     labels = ", ".join(grid.label(other) for other, _ in missed)
     if marked:
         others = ", ".join(f"{grid.label(other)}, line {other.line}" for other, _ in marked)
-        message = (
-            f"{cell.digits} of {labels} ties for the best in {column.name} and is not bold, as {others} is"
-        )
+        message = f"{cell.digits} of {labels} ties for the best in {column.name} and is not bold, as {others} is"
     else:
         message = f"{column.name} marks no best ({cell.digits} of {labels}), though other columns do"
     return Finding(row.line, "bold", message)
@@ -226,9 +216,7 @@ def _duplicates(grid: Grid) -> Iterator[Finding]:
     scores = {column.index for column in grid.columns}
     first: dict[tuple[str, ...], int] = {}
     for row in grid.table.rows:
-        label = tuple(
-            cell.text.strip("*_ ").casefold() for i, cell in enumerate(row.cells) if i not in scores
-        )
+        label = tuple(cell.text.strip("*_ ").casefold() for i, cell in enumerate(row.cells) if i not in scores)
         if not any(label):
             continue
         if label in first:

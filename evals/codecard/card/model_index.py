@@ -157,9 +157,7 @@ def check_front_matter(document: str, expected: int | None = None) -> int:
         return 0
     index = data["model-index"]
     try:
-        ModelCardData(
-            **{str(key).replace("-", "_"): value for key, value in data.items() if key != "model-index"}
-        )
+        ModelCardData(**{str(key).replace("-", "_"): value for key, value in data.items() if key != "model-index"})
         model, results = model_index_to_eval_results(index)
         again = eval_results_to_model_index(model, results)
     except (KeyError, TypeError, ValueError) as error:
@@ -171,9 +169,7 @@ def check_front_matter(document: str, expected: int | None = None) -> int:
     return len(results)
 
 
-def _known(
-    measured: Iterable[Measurement], names: tuple[HubTask, ...]
-) -> list[tuple[HubTask, Measurement, Decimal]]:
+def _known(measured: Iterable[Measurement], names: tuple[HubTask, ...]) -> list[tuple[HubTask, Measurement, Decimal]]:
     given = list(measured)
     found = []
     for task in names:

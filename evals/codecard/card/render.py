@@ -95,22 +95,14 @@ def render(
             _rebold(grid, changes)
     if homeless:
         model, name = sorted(homeless)[0]
-        raise UsageError(
-            f"{name}: no row of the card is for {model or 'its model'}; say --row 'LABEL={model}'"
-        )
+        raise UsageError(f"{name}: no row of the card is for {model or 'its model'}; say --row 'LABEL={model}'")
     return Rendered(document=put_texts(document, changes), changes=tuple(told), notes=tuple(notes))
 
 
-def rows_of(
-    measurement: Measurement, grid: Grid, definition: ReportedTable, rows: Mapping[str, str]
-) -> list[Row]:
+def rows_of(measurement: Measurement, grid: Grid, definition: ReportedTable, rows: Mapping[str, str]) -> list[Row]:
     """The rows of a table that a run's model stands in: as told, as published, or by name."""
     labels = {row.line: grid.label(row) for row in grid.table.rows}
-    told = [
-        label
-        for label, model in rows.items()
-        if same_model(measurement.model, model) or model == measurement.name
-    ]
+    told = [label for label, model in rows.items() if same_model(measurement.model, model) or model == measurement.name]
     published = [row.label for row in definition.rows if same_model(measurement.model, row.model)]
     for wanted in (told, published):
         words = {tokens(label) for label in wanted}
@@ -173,9 +165,7 @@ def _note_missing(
     measured = [part.name for part in table.parts if value_for(part, table, found) is not None]
     measurement = find_measurement(found, column)
     if column.average and measured:
-        notes.append(
-            f"{label}: {column.name} kept, for not all of its {len(table.parts)} columns were measured"
-        )
+        notes.append(f"{label}: {column.name} kept, for not all of its {len(table.parts)} columns were measured")
     elif measurement is not None:
         why = why_not_whole(measurement, column)
         notes.append(f"{label}: {column.name} kept, {measurement.name} does not stand for it: {why}")

@@ -125,9 +125,7 @@ def _measured_rows(
         if not rows and any(m.task.split("/")[0] == definition.suite for m in members):
             rows = [row for row in grid.table.rows if tokens(grid.label(row)) in own]
             if rows:
-                notes.append(
-                    f"{name} measured {model}, which is no row of the card: set beside the card's own"
-                )
+                notes.append(f"{name} measured {model}, which is no row of the card: set beside the card's own")
         for row in rows:
             found.setdefault(row.line, []).extend(members)
     return found
@@ -327,9 +325,7 @@ def _front_matter(
             holder = row.model if row and row.model else entry.model
             found = [m for (model, _), members in runs.items() if same_model(model, holder) for m in members]
             cells.append(
-                _entry_report(
-                    entry.line, table, column, number, _Holder(entry.model, holder, row), found, choices
-                )
+                _entry_report(entry.line, table, column, number, _Holder(entry.model, holder, row), found, choices)
             )
             break
     return cells

@@ -100,9 +100,7 @@ class RowOutcome:
 def pass_rates(pairs: Sequence[tuple[Target, Ours]], settings: Settings) -> RowOutcome:
     """The ladder for one row's pass@1 cells: consistency is tested with Holm's correction over the row."""
     errors = [math.sqrt(_variance(ours, settings)) for _, ours in pairs]
-    p_values = [
-        _p_value(distance(target, ours), se) for (target, ours), se in zip(pairs, errors, strict=True)
-    ]
+    p_values = [_p_value(distance(target, ours), se) for (target, ours), se in zip(pairs, errors, strict=True)]
     rejected = holm(p_values, settings.level)
     cells = tuple(
         _pass_rate(target, ours, se, p, bad, settings)
@@ -198,9 +196,7 @@ def _p_value(distance_: float, se: float) -> float:
     return float(2 * stats.norm.sf(distance_ / se)) if se > 0 else 0.0
 
 
-def _pass_rate(
-    target: Target, ours: Ours, se: float, p: float, rejected: bool, settings: Settings
-) -> Outcome:
+def _pass_rate(target: Target, ours: Ours, se: float, p: float, rejected: bool, settings: Settings) -> Outcome:
     difference = ours.value - target.value
     reach = abs(difference) + float(stats.norm.isf(settings.level)) * se
     if ours.digits == target.digits:

@@ -78,9 +78,7 @@ def read_raw(raw: Mapping[str, Any], tasks: tuple[ZeroShotTask, ...], where: str
             continue
         _zero_shot_only(raw, config, name, where)
         stderr = result.get(f"{task.metric}_stderr,none" if new else f"{metric}_stderr")
-        estimates[task.key] = _estimate(
-            result[metric], stderr, _documents(raw, config, name, task), f"{where}: {name}"
-        )
+        estimates[task.key] = _estimate(result[metric], stderr, _documents(raw, config, name, task), f"{where}: {name}")
     if not estimates:
         raise UsageError(f"{where}: holds none of the columns ({', '.join(task.task for task in tasks)})")
     return ZeroShotRun(model=_model(raw, config), harness="0.4" if new else "df3da98c", estimates=estimates)
