@@ -58,7 +58,10 @@ def interval_plot(bars: Sequence[Bar], axis: str, name: str) -> str:
                 )  # fmt: skip
         _labels(axes, [bar.label for bar in bars])
         axes.set_xlabel(axis)
-        axes.set_xlim(*_range(bars))
+        top = _top(bars)
+        axes.set_xlim(0, top)
+        if top <= 1:
+            axes.xaxis.set_major_formatter(_percent)
 
     return _svg(draw, rows=len(bars), name=name)
 
@@ -74,7 +77,8 @@ def difference_plot(bars: Sequence[Bar], margin: float, name: str) -> str:
             marker = "<" if bar.value < 0 else ">" if bar.value > 0 else "o"
             axes.plot([bar.value], [y], marker=marker, markersize=8, color=_SERIES[0], linestyle="none")
         _labels(axes, [bar.label for bar in bars])
-        axes.set_xlabel("new minus base (triangles point to the better run; dashed: the margin)")
+        axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:+.0f}" if x else "0")
+        axes.set_xlabel("new minus base, points")
 
     return _svg(draw, rows=len(bars), name=name)
 
@@ -97,7 +101,7 @@ def verdict_plot(shares: Mapping[str, Mapping[str, float]], name: str) -> str:
                 left[key] += width
         _labels(axes, list(shares))
         axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+        axes.xaxis.set_major_formatter(_percent)
         axes.set_xlabel("share of executions")
         _legend(axes)
 
@@ -131,10 +135,14 @@ def spread_plot(spreads: Sequence[Spread], axis: str, name: str, *, log: bool = 
     return _svg(draw, rows=len(labels), name=name, legend=len(series) > 1)
 
 
-def _range(bars: Sequence[Bar]) -> tuple[float, float]:
-    """From zero to a round number beyond the largest end: an axis cut at both ends exaggerates."""
-    top = max([bar.high for bar in bars] + [bar.reported or 0.0 for bar in bars])
-    return 0.0, min(1.0, top * 1.08) if top <= 1 else top * 1.08
+def _percent(value: float, _: object) -> str:
+    return f"{value:.0%}"
+
+
+def _top(bars: Sequence[Bar]) -> float:
+    """A little beyond the largest end. Axes start at zero: one cut at both ends exaggerates."""
+    top = max([bar.high for bar in bars] + [bar.reported or 0.0 for bar in bars]) * 1.08
+    return min(1.0, top) if top <= 1.08 else top
 
 
 def _labels(axes: Any, labels: Sequence[str]) -> None:
@@ -149,7 +157,7 @@ def _plain(label: str) -> str:
 
 def _legend(axes: Any) -> None:
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.01), ncols=4, frameon=False, borderaxespad=0,
+        loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False, borderaxespad=0,
         handlelength=1.6, columnspacing=1.4,
     )  # fmt: skip
 
@@ -170,7 +178,7 @@ def _svg(draw: Callable[[Any], None], *, rows: int, name: str, legend: bool = Fa
         "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
     }  # fmt: skip
     with rc_context(style):
-        figure = Figure(figsize=(6.6, 0.75 + 0.36 * rows + 0.5 * legend), layout="constrained")
+        figure = Figure(figsize=(5.4, 0.75 + 0.36 * rows + 0.55 * legend), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         axes.tick_params(axis="y", length=0)

@@ -1,0 +1,225 @@
+"""A run's problems as data inside a page: a small index, and compressed blocks that are opened on demand.
+
+Samples of a problem repeat its prompt and tests, so blocks of neighbouring samples compress five- to tenfold;
+10,000 completions stay well below 30 MB, and the page parses nothing that is not looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codecard.model import Completion, PromptStyle
+from codecard.report.plots import VERDICTS
+from codecard.score import is_rated, suite_of
+from codecard.store.outcomes import RunData
+from codecard.store.run_folder import Row
+
+BLOCK_BYTES = 256 * 1024
+"""Text per block before compression: a few milliseconds to open, enough repetition to compress."""
+HEAD_CHARS, TAIL_CHARS = 100_000, 20_000
+"""Of a longer text, the first and the last characters are shown; the journal has all of it."""
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """`index`: JSON that is safe inside a script element. `blocks`: base64 of gzipped JSON lists."""
+
+    index: str
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """One run, its samples grouped by problem."""
+
+    run: RunData
+    samples: Mapping[Key, Sequence[int]]
+
+
+def embed(runs: Sequence[RunData], names: Sequence[str]) -> Embedded:
+    """Index and blocks of one run, or of base and new."""
+    sides = [_side(run) for run in runs]
+    keys = list(dict.fromkeys(key for side in sides for key in side.samples))
+    tasks = list(dict.fromkeys(task for task, _ in keys))
+    rows: list[list[Any]] = []
+    blocks: list[str] = []
+    pending: list[str] = []
+    size = 0
+    for key in keys:
+        details = _dumps(_details(key, sides))
+        if pending and size + len(details) > BLOCK_BYTES:
+            blocks.append(_block(pending))
+            pending, size = [], 0
+        summaries = [_summary(key, side) for side in sides]
+        rows.append(
+            [
+                tasks.index(key[0]),
+                key[1],
+                len(blocks),
+                len(pending),
+                summaries,
+                _change(summaries),
+                _slowest(key, sides),
+            ]
+        )
+        pending.append(details)
+        size += len(details)
+    if pending:
+        blocks.append(_block(pending))
+    index = {"sides": list(names), "tasks": tasks, "verdicts": list(VERDICTS), "rows": rows}
+    return Embedded(index=_dumps(index).replace("<", "\\u003c"), blocks=tuple(blocks))
+
+
+def _side(run: RunData) -> _Side:
+    samples: dict[Key, list[int]] = {}
+    for score in run.scores:
+        samples.setdefault((score.task, score.problem), []).append(score.sample)
+    return _Side(run=run, samples={key: sorted(found) for key, found in samples.items()})
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _block(details: Sequence[str]) -> str:
+    data = gzip.compress(f"[{','.join(details)}]".encode("ascii"), compresslevel=6, mtime=0)
+    return base64.b64encode(data).decode("ascii")
+
+
+def _executions(key: Key, side: _Side) -> Iterator[Row | None]:
+    for sample in side.samples.get(key, ()):
+        yield side.run.executions.get((*key, sample))
+
+
+def value_of(row: Row | None) -> float | None:
+    """A sample's value: a rating, or 1 or 0, or None when void or not executed."""
+    if row is None:
+        return None
+    found = row.get("value", row.get("passed"))
+    return None if found is None else float(found)
+
+
+def _summary(key: Key, side: _Side) -> dict[str, Any]:
+    verdicts: dict[str, int] = {}
+    values = []
+    for row in _executions(key, side):
+        if row is not None and isinstance(row.get("verdict"), str):
+            verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
+        values.append(value_of(row))
+    valid = [value for value in values if value is not None]
+    return {
+        "total": sum(valid),
+        "valid": len(valid),
+        "void": len(values) - len(valid),
+        "verdicts": verdicts,
+        **({"rated": True} if is_rated(suite_of(key[0])) else {}),
+    }
+
+
+def _change(summaries: Sequence[Mapping[str, Any]]) -> float | None:
+    if len(summaries) < 2 or not all(side["valid"] for side in summaries):
+        return None
+    base, new = (side["total"] / side["valid"] for side in summaries)
+    return round(float(new - base), 6)
+
+
+def _slowest(key: Key, sides: Sequence[_Side]) -> float | None:
+    walls = [row.get("wall_s") for side in sides for row in _executions(key, side) if row is not None]
+    return max((round(float(wall), 3) for wall in walls if isinstance(wall, (int, float))), default=None)
+
+
+def _details(key: Key, sides: Sequence[_Side]) -> dict[str, Any]:
+    return {
+        "prompt": next((text for text in (_prompt(key, side) for side in sides) if text), ""),
+        "limits": next((text for text in (_limits(key, side.run) for side in sides) if text), ""),
+        "sides": [[_sample(key, sample, side.run) for sample in side.samples.get(key, ())] for side in sides],
+    }
+
+
+def _sample(key: Key, sample: int, run: RunData) -> dict[str, Any]:
+    row = run.executions.get((*key, sample), {})
+    completion = run.completions.get((*key, sample))
+    return {
+        "sample": sample,
+        **_generated(completion),
+        "verdict": row.get("verdict"),
+        "passed": row.get("passed"),
+        "rating": row.get("value"),
+        "void": row.get("void") or row.get("reason") or "",
+        **{name: row.get(name) for name in ("stage", "exit_code", "signal", "peak_memory_bytes", "image")},
+        **{name: _rounded(row.get(name)) for name in ("cpu_s", "wall_s")},
+        "attempts": row.get("attempts") or 1,
+        **{name: _clip(row.get(name)) for name in ("stdout", "stderr", "program")},
+    }
+
+
+def _generated(completion: Completion | None) -> dict[str, Any]:
+    if completion is None:
+        return dict.fromkeys(("finish_reason", "prompt_tokens", "new_tokens", "seconds")) | {"text": "", "style": ""}
+    return {
+        "text": _clip(completion.text),
+        "style": "chat" if completion.style is PromptStyle.CHAT else "raw",
+        "finish_reason": completion.finish_reason.value,
+        "prompt_tokens": completion.prompt_tokens,
+        "new_tokens": completion.new_tokens,
+        "seconds": _rounded(completion.seconds),
+    }
+
+
+def _rounded(value: object) -> float | None:
+    return round(float(value), 4) if isinstance(value, (int, float)) else None
+
+
+def _clip(text: object) -> str:
+    if not isinstance(text, str):
+        return ""
+    left_out = len(text) - HEAD_CHARS - TAIL_CHARS
+    if left_out <= 0:
+        return text
+    return (
+        f"{text[:HEAD_CHARS]}\n[… {left_out:,} characters left out here; the journal has them …]\n{text[-TAIL_CHARS:]}"
+    )
+
+
+def _prompt(key: Key, side: _Side) -> str:
+    """The prompt as the run recorded it; else what stands before the completion in the program."""
+    recorded = side.run.problems.get(key, {}).get("prompt")
+    if isinstance(recorded, str):
+        return _clip(recorded)
+    for sample in side.samples.get(key, ()):
+        completion = side.run.completions.get((*key, sample))
+        program = side.run.executions.get((*key, sample), {}).get("program")
+        if completion is not None and isinstance(program, str) and completion.style is PromptStyle.RAW:
+            at = program.find(completion.text[:80]) if completion.text.strip() else -1
+            if at > 0:
+                return _clip(program[:at])
+    return ""
+
+
+def _limits(key: Key, run: RunData) -> str:
+    """The task's limits in words where the manifest has numbers, else their hash."""
+    limits = run.manifest.get("limits")
+    found = limits.get(key[0]) if isinstance(limits, dict) else None
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, dict):
+        return ""
+    stages = [(name, found[name]) for name in ("build", "run") if isinstance(found.get(name), dict)]
+    return "; ".join(f"{name}: {_stage(stage)}" for name, stage in stages)
+
+
+def _stage(stage: Mapping[str, Any]) -> str:
+    parts = []
+    for field, word in (("cpu_s", "CPU"), ("wall_s", "wall")):
+        if isinstance(stage.get(field), (int, float)):
+            parts.append(f"{stage[field]:g} s {word}")
+    if isinstance(stage.get("memory_bytes"), int):
+        parts.append(f"{stage['memory_bytes'] / 2**30:g} GiB")
+    return ", ".join(parts)

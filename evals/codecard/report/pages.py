@@ -1,0 +1,371 @@
+"""What a page says, as plain records: facts, tables and plots of a run or of a comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codecard.model import Comparison, Decision, Estimate
+from codecard.report import plots
+from codecard.score import Compared, is_rated, suite_of, summarise
+from codecard.store.outcomes import RunData
+from codecard.store.run_folder import Row
+
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellText:
+    text: str
+    interval: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    label: str
+    cells: tuple[CellText, ...]
+    average: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageTable:
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """A plot's figures as a table."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    title: str
+    svg: str
+    caption: str
+    numbers: Numbers | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Banner:
+    title: str
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    title: str
+    subtitle: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[PageTable, ...]
+    plots: tuple[Plot, ...]
+    manifests: tuple[tuple[str, str], ...]
+    filter: str
+    version: str
+    banner: Banner | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+
+# ---------------------------------------------------------------- numbers as text
+
+
+def value_text(value: float | None, task: str, *, signed: bool = False) -> str:
+    """`52.2 %` for shares, `5.80` for ratings; with a sign for differences (in points)."""
+    if value is None:
+        return "void"
+    sign = "+" if signed else ""
+    text = f"{value:{sign}.2f}" if is_rated(suite_of(task)) else f"{100 * value:{sign}.1f}"
+    text = text.replace("-", "−")
+    return text if signed or is_rated(suite_of(task)) else f"{text} %"
+
+
+def interval_text(low: float | None, high: float | None, task: str, *, signed: bool = False) -> str:
+    """`44.5 – 59.8`."""
+    if low is None or high is None:
+        return ""
+    ends = (value_text(end, task, signed=signed).removesuffix(" %") for end in (low, high))
+    return f"{' to ' if signed else '–'}".join(ends)
+
+
+def p_text(p: float | None) -> str:
+    if p is None:
+        return DASH
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+# ---------------------------------------------------------------- a run
+
+
+def model_of(manifest: Row) -> str:
+    recipe = manifest.get("recipe")
+    found = recipe.get("model") if isinstance(recipe, dict) else None
+    return str(found or manifest.get("model") or "completions made elsewhere")
+
+
+def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
+    """What a reader must know before the numbers."""
+    manifest = run.manifest
+    recipe = manifest.get("recipe") if isinstance(manifest.get("recipe"), dict) else {}
+    assert isinstance(recipe, dict)
+    sampling = recipe.get("sampling")
+    facts: list[tuple[str, object]] = [
+        ("Model", model_of(manifest)),
+        ("Revision", recipe.get("revision")),
+        ("Profile", manifest.get("profile")),
+        ("Samples a problem", manifest.get("samples")),
+        ("Sampling", _sampling(sampling) if isinstance(sampling, dict) else None),
+        ("Data type", recipe.get("dtype")),
+        ("Backend", recipe.get("backend")),
+        ("Sandbox", manifest.get("sandbox")),
+        ("Completions", f"{len(run.completions):,}"),
+        ("Executions", f"{len(run.executions):,}"),
+        ("Void", f"{sum(score.value is None for score in run.scores):,}"),
+        ("Started", manifest.get("started") or manifest.get("created")),
+    ]
+    return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))
+
+
+def _sampling(sampling: Mapping[str, object]) -> str:
+    if not sampling.get("temperature"):
+        return "greedy"
+    return f"temperature {sampling['temperature']}, top-p {sampling.get('top_p', 1)}"
+
+
+def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
+    """`reported` maps task (or `suite/average`) to the published text of its number."""
+    estimates = summarise(run.scores)
+    suites = list(dict.fromkeys(suite_of(task) for task in estimates))
+    drawings = [plot for suite in suites for plot in _suite_plots(run, suite, estimates, reported)]
+    return Page(
+        title=model_of(run.manifest),
+        subtitle=f"Run {run.name}",
+        facts=facts_of(run),
+        tables=tuple(_results(suite, estimates, reported) for suite in suites),
+        plots=tuple(drawings),
+        manifests=((run.name, manifest_text(run.manifest)),),
+        filter="Verdict",
+        version=version,
+    )
+
+
+def manifest_text(manifest: Row) -> str:
+    return json.dumps(manifest, indent=1, ensure_ascii=False)
+
+
+def _results(suite: str, estimates: Mapping[str, Mapping[str, Estimate]], reported: Mapping[str, str]) -> PageTable:
+    tasks = {task: found for task, found in estimates.items() if suite_of(task) == suite}
+    metrics = list(dict.fromkeys(name for found in tasks.values() for name in found))
+    shown = any(task in reported for task in tasks)
+    rows = []
+    for task, found in tasks.items():
+        cells = [_estimate_cell(found.get(metric), task) for metric in metrics]
+        if shown:
+            cells.append(CellText(text=reported.get(task, DASH)))
+        first = found[metrics[0]]
+        void = CellText(text=str(first.void), tone="void" if first.void else "")
+        cells += [CellText(text=str(first.n)), void]
+        rows.append(TableRow(label=task.split("/", 1)[1], cells=tuple(cells), average=task.endswith("/average")))
+    methods = sorted({found[metrics[0]].method for found in tasks.values()})
+    columns = ("Task", *metrics, *(("Reported",) if shown else ()), "Problems", "Void samples")
+    caption = f"Measured, with 95 % intervals across problems ({'; '.join(methods)})."
+    return PageTable(title=suite, caption=caption, columns=columns, rows=tuple(rows))
+
+
+def _estimate_cell(estimate: Estimate | None, task: str) -> CellText:
+    if estimate is None:
+        return CellText(text=DASH)
+    return CellText(
+        text=value_text(estimate.value, task),
+        interval=interval_text(estimate.low, estimate.high, task),
+        tone="void" if estimate.value is None else "",
+    )
+
+
+def _suite_plots(
+    run: RunData,
+    suite: str,
+    estimates: Mapping[str, Mapping[str, Estimate]],
+    reported: Mapping[str, str],
+) -> Iterable[Plot]:
+    bars = []
+    metric = "rating" if is_rated(suite) else "pass@1"
+    for task, found in estimates.items():
+        estimate = found.get(metric)
+        if suite_of(task) != suite or estimate is None or estimate.value is None:
+            continue
+        bars.append(
+            plots.Bar(
+                label=task.split("/", 1)[1],
+                value=estimate.value,
+                low=estimate.value if estimate.low is None else estimate.low,
+                high=estimate.value if estimate.high is None else estimate.high,
+                reported=_number(reported.get(task)),
+            )
+        )
+    if bars:
+        note = "Diamonds: reported." if any(bar.reported is not None for bar in bars) else ""
+        svg = plots.interval_plot(bars, metric, f"{suite}-values")
+        yield Plot(title=f"{suite}: {metric}", svg=svg, caption=f"Bars: 95 % interval across problems. {note}")
+    rows = [row for key, row in run.executions.items() if suite_of(key[0]) == suite]
+    yield from _verdict_plot(suite, rows)
+    yield from _time_plots(run, suite, rows)
+
+
+def _number(text: str | None) -> float | None:
+    """A published text as a share: `0.52`, `52.2%`; None where it is no number."""
+    try:
+        return None if text is None else float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        return None
+
+
+def _verdict_plot(suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        verdict = row.get("verdict")
+        if verdict in plots.VERDICTS:
+            task = counts.setdefault(str(row["task"]).split("/", 1)[1], {})
+            task[str(verdict)] = task.get(str(verdict), 0) + 1
+    if not counts:
+        return
+    shares = {t: {v: c / sum(found.values()) for v, c in found.items()} for t, found in counts.items()}
+    present = [v for v in plots.VERDICTS if any(v in found for found in counts.values())]
+    numbers = Numbers(
+        columns=("Task", *(v.replace("_", " ") for v in present)),
+        rows=tuple((t, *(str(found.get(v, 0)) for v in present)) for t, found in counts.items()),
+    )
+    svg = plots.verdict_plot(shares, f"{suite}-verdicts")
+    yield Plot(title=f"{suite}: verdicts", svg=svg, caption="Share of executions.", numbers=numbers)
+
+
+def _time_plots(run: RunData, suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
+    series: dict[str, dict[str, list[float]]] = {}
+    rates: dict[str, dict[str, list[float]]] = {}
+
+    def add(where: dict[str, dict[str, list[float]]], name: str, task: str, value: object) -> None:
+        if isinstance(value, (int, float)) and value > 0:
+            where.setdefault(name, {}).setdefault(task.split("/", 1)[1], []).append(float(value))
+
+    for completion in run.completions.values():
+        if suite_of(completion.task) == suite:
+            add(series, "generation", completion.task, completion.seconds)
+            if completion.new_tokens and completion.seconds:
+                add(rates, "tokens/s", completion.task, completion.new_tokens / completion.seconds)
+    for row in rows:
+        add(series, "execution, wall", str(row["task"]), row.get("wall_s"))
+        add(series, "execution, CPU", str(row["task"]), row.get("cpu_s"))
+    note = "Median of the samples, with the middle 80 %."
+    if series:
+        spreads = _spreads(series)
+        svg = plots.spread_plot(spreads, "seconds", f"{suite}-times", log=True)
+        yield Plot(title=f"{suite}: time per stage", svg=svg, caption=note, numbers=_table(spreads, "s"))
+    if rates:
+        spreads = _spreads(rates)
+        svg = plots.spread_plot(spreads, "new tokens per second of a completion", f"{suite}-rates")
+        yield Plot(title=f"{suite}: token rate", svg=svg, caption=note, numbers=_table(spreads, "/s"))
+
+
+def _spreads(series: Mapping[str, Mapping[str, Sequence[float]]]) -> list[plots.Spread]:
+    found = []
+    for name, tasks in series.items():
+        for task, values in tasks.items():
+            low, median, high = np.percentile(np.array(values), [10, 50, 90])
+            found.append(plots.Spread(label=task, series=name, median=float(median), low=float(low), high=float(high)))
+    return found
+
+
+def _table(spreads: Sequence[plots.Spread], unit: str) -> Numbers:
+    rows = tuple((f"{s.label}, {s.series}", f"{s.median:.3g}", f"{s.low:.3g}", f"{s.high:.3g}") for s in spreads)
+    return Numbers(columns=("Task", f"median {unit}", "10 %", "90 %"), rows=rows)
+
+
+# ---------------------------------------------------------------- a comparison
+
+DECISIONS = {
+    Decision.REGRESSION: ("bad", "The new run is worse, beyond noise, and the loss may exceed the margin."),
+    Decision.NO_REGRESSION: ("good", "A loss larger than the margin is ruled out."),
+    Decision.INCONCLUSIVE: ("", "The data can neither rule out a loss beyond the margin nor show one."),
+    Decision.CANNOT_TELL: ("", "Void or missing samples could turn the decision."),
+}
+
+
+def comparison_page(base: RunData, new: RunData, compared: Compared, warnings: Sequence[str], version: str) -> Page:
+    tone, meaning = DECISIONS[compared.decision]
+    margin = f"{100 * compared.margin:g} points"
+    rows = {**compared.tasks, **{f"{suite}/pooled": c for suite, c in compared.pooled.items()}}
+    return Page(
+        title=f"{new.name} against {base.name}",
+        subtitle=f"{model_of(new.manifest)} against {model_of(base.manifest)}, paired by problem",
+        facts=tuple(
+            (f"{name}, {side}", value)
+            for side, run in (("base", base), ("new", new))
+            for name, value in facts_of(run)
+            if name in ("Model", "Profile", "Samples a problem", "Sampling", "Void")
+        ),
+        tables=(_differences(rows, compared),),
+        plots=tuple(_difference_plots(rows, compared.margin)),
+        manifests=tuple((run.name, manifest_text(run.manifest)) for run in (base, new)),
+        filter="Change",
+        version=version,
+        banner=Banner(title=compared.decision.value.capitalize(), text=f"{meaning} Margin: {margin}.", tone=tone),
+        warnings=tuple(warnings),
+    )
+
+
+def _differences(rows: Mapping[str, Comparison], compared: Compared) -> PageTable:
+    table = tuple(
+        TableRow(label=task, cells=tuple(_difference_cells(task, c)), average=task.endswith("/pooled"))
+        for task, c in rows.items()
+    )
+    methods = sorted({c.method for c in rows.values()})
+    return PageTable(
+        title="Differences",
+        caption=(
+            "New minus base in points of pass@1 (ratings: in their own scale), with 95 % intervals "
+            f"({'; '.join(methods)}). Holm: adjusted over the rows of a kind. Detectable: the true change "
+            "found in four comparisons of five."
+        ),
+        columns=(
+            "Task", "Base", "New", "Difference", "p", "Exact p", "Holm p", "Detectable",
+            "Gained", "Lost", "Pairs", "Void", "Decision",
+        ),
+        rows=table,
+    )  # fmt: skip
+
+
+def _difference_cells(task: str, c: Comparison) -> Iterable[CellText]:
+    tone = {Decision.REGRESSION.value: "bad", Decision.NO_REGRESSION.value: "good"}.get(c.decision, "void")
+    yield CellText(text=value_text(c.base, task))
+    yield CellText(text=value_text(c.new, task))
+    yield CellText(
+        text=value_text(c.delta, task, signed=True), interval=interval_text(c.low, c.high, task, signed=True)
+    )
+    yield from (CellText(text=p_text(p)) for p in (c.p, c.p_exact, c.p_holm))
+    yield CellText(text=DASH if c.detectable is None else value_text(c.detectable, task).removesuffix(" %"))
+    yield from (CellText(text=str(count)) for count in (len(c.gained), len(c.lost), c.n, c.void))
+    yield CellText(text=c.decision, tone=tone if c.decision else "")
+
+
+def _difference_plots(rows: Mapping[str, Comparison], margin: float) -> Iterable[Plot]:
+    bars = [
+        plots.Bar(label=task, value=c.delta, low=c.low, high=c.high)
+        for task, c in rows.items()
+        if c.delta is not None and c.low is not None and c.high is not None and not is_rated(suite_of(task))
+    ]
+    if bars:
+        svg = plots.difference_plot(bars, margin, "differences")
+        yield Plot(
+            title="Differences of pass@1",
+            svg=svg,
+            caption="Bars: 95 % interval. Dashed: the margin. Triangles point to gain (right) or loss (left).",
+        )
