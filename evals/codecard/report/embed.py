@@ -15,6 +15,7 @@ from typing import Any
 
 from codecard.model import Completion, PromptStyle
 from codecard.report.plots import VERDICTS
+from codecard.report.text import clip
 from codecard.score import is_rated, suite_of
 from codecard.store.outcomes import RunData
 from codecard.store.run_folder import Row
@@ -177,15 +178,8 @@ def _rounded(value: object) -> float | None:
     return round(float(value), 4) if isinstance(value, (int, float)) else None
 
 
-def _clip(text: object) -> str:
-    if not isinstance(text, str):
-        return ""
-    left_out = len(text) - HEAD_CHARS - TAIL_CHARS
-    if left_out <= 0:
-        return text
-    return (
-        f"{text[:HEAD_CHARS]}\n[… {left_out:,} characters left out here; the journal has them …]\n{text[-TAIL_CHARS:]}"
-    )
+def _clip(value: object) -> str:
+    return clip(value, HEAD_CHARS, TAIL_CHARS) if isinstance(value, str) else ""
 
 
 def _prompt(key: Key, side: _Side) -> str:

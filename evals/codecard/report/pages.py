@@ -121,7 +121,7 @@ def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
     facts: list[tuple[str, object]] = [
         ("Model", model_of(manifest)),
         ("Revision", recipe.get("revision")),
-        ("Profile", manifest.get("profile")),
+        ("Profile", _name(manifest.get("profile"))),
         ("Samples a problem", manifest.get("samples")),
         ("Sampling", _sampling(sampling) if isinstance(sampling, dict) else None),
         ("Data type", recipe.get("dtype")),
@@ -133,6 +133,10 @@ def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Started", manifest.get("started") or manifest.get("created")),
     ]
     return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))
+
+
+def _name(value: object) -> object:
+    return value.get("name") if isinstance(value, dict) else value
 
 
 def _sampling(sampling: Mapping[str, object]) -> str:
@@ -150,7 +154,7 @@ def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
         title=model_of(run.manifest),
         subtitle=f"Run {run.name}",
         facts=facts_of(run),
-        tables=tuple(_results(suite, estimates, reported) for suite in suites),
+        tables=tuple(results_table(suite, estimates, reported) for suite in suites),
         plots=tuple(drawings),
         manifests=((run.name, manifest_text(run.manifest)),),
         filter="Verdict",
@@ -162,7 +166,12 @@ def manifest_text(manifest: Row) -> str:
     return json.dumps(manifest, indent=1, ensure_ascii=False)
 
 
-def _results(suite: str, estimates: Mapping[str, Mapping[str, Estimate]], reported: Mapping[str, str]) -> PageTable:
+Estimates = Mapping[str, Mapping[str, Estimate]]
+"""Task → metric → estimate, as `summarise` gives them."""
+
+
+def results_table(suite: str, estimates: Estimates, reported: Mapping[str, str]) -> PageTable:
+    """One suite's tasks, measured beside reported."""
     tasks = {task: found for task, found in estimates.items() if suite_of(task) == suite}
     metrics = list(dict.fromkeys(name for found in tasks.values() for name in found))
     shown = any(task in reported for task in tasks)
@@ -194,7 +203,7 @@ def _estimate_cell(estimate: Estimate | None, task: str) -> CellText:
 def _suite_plots(
     run: RunData,
     suite: str,
-    estimates: Mapping[str, Mapping[str, Estimate]],
+    estimates: Estimates,
     reported: Mapping[str, str],
 ) -> Iterable[Plot]:
     bars = []
@@ -302,7 +311,6 @@ DECISIONS = {
 def comparison_page(base: RunData, new: RunData, compared: Compared, warnings: Sequence[str], version: str) -> Page:
     tone, meaning = DECISIONS[compared.decision]
     margin = f"{100 * compared.margin:g} points"
-    rows = {**compared.tasks, **{f"{suite}/pooled": c for suite, c in compared.pooled.items()}}
     return Page(
         title=f"{new.name} against {base.name}",
         subtitle=f"{model_of(new.manifest)} against {model_of(base.manifest)}, paired by problem",
@@ -312,8 +320,8 @@ def comparison_page(base: RunData, new: RunData, compared: Compared, warnings: S
             for name, value in facts_of(run)
             if name in ("Model", "Profile", "Samples a problem", "Sampling", "Void")
         ),
-        tables=(_differences(rows, compared),),
-        plots=tuple(_difference_plots(rows, compared.margin)),
+        tables=(comparison_table(compared),),
+        plots=tuple(_difference_plots(comparison_rows(compared), compared.margin)),
         manifests=tuple((run.name, manifest_text(run.manifest)) for run in (base, new)),
         filter="Change",
         version=version,
@@ -322,7 +330,13 @@ def comparison_page(base: RunData, new: RunData, compared: Compared, warnings: S
     )
 
 
-def _differences(rows: Mapping[str, Comparison], compared: Compared) -> PageTable:
+def comparison_rows(compared: Compared) -> dict[str, Comparison]:
+    """Tasks, then `<suite>/pooled`."""
+    return {**compared.tasks, **{f"{suite}/pooled": c for suite, c in compared.pooled.items()}}
+
+
+def comparison_table(compared: Compared) -> PageTable:
+    rows = comparison_rows(compared)
     table = tuple(
         TableRow(label=task, cells=tuple(_difference_cells(task, c)), average=task.endswith("/pooled"))
         for task, c in rows.items()

@@ -70,13 +70,18 @@ class RunData:
         return Outcomes(name=self.name, manifest=self.manifest, scores=self.scores)
 
     def _planned(self) -> Iterable[RowId]:
-        samples = self.manifest.get("samples")
+        """Every sample that counts. Completions made elsewhere were not planned: those that came are all.
+
+        A problem marked `outside` was run at the user's wish and belongs to no score.
+        """
+        samples = self.manifest.get("samples") if self.manifest.get("recipe") else 0
         planned = [
             (task, problem, sample)
             for task, problem in self.problems
             for sample in range(samples if isinstance(samples, int) else 0)
         ]
-        return dict.fromkeys([*planned, *self.completions, *self.executions])
+        outside = {key for key, row in self.problems.items() if row.get("outside")}
+        return [key for key in dict.fromkeys([*planned, *self.completions, *self.executions]) if key[:2] not in outside]
 
     def _score(self, key: RowId) -> Score:
         task, problem, sample = key

@@ -1,0 +1,29 @@
+"""The published numbers of the model that a run measured."""
+
+from __future__ import annotations
+
+from codecard.card.reported import load_reported, number
+from codecard.report.pages import model_of
+from codecard.store.outcomes import RunData
+from codecard.tasks.paths import reported_dir
+
+
+def reported_numbers(run: RunData) -> dict[str, str]:
+    """Task (or `<suite>/average`) → the number as published, for the run's model; empty for other models.
+
+    Where several tables publish a task, the first by file name that has the model's own row counts; the
+    front matter's copy of a base model's numbers never does.
+    """
+    folder = reported_dir()
+    if not folder.is_dir():
+        return {}
+    model = model_of(run.manifest).removeprefix("hf:").split("@")[0]
+    found: dict[str, str] = {}
+    for table in load_reported(folder):
+        if table.front_matter:
+            continue
+        for row, column, shown in table.cells():
+            if row.model == model:
+                text = number(shown).digits
+                found.setdefault(column.task, f"{text}%" if table.unit == "percent" else text)
+    return found
