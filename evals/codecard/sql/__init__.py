@@ -30,7 +30,8 @@ class DatabaseOptions:
     """`url`: a server that is there already, else one is started; `server`: `system`, `wheel` or a folder.
 
     `as_of`: the frozen date, the version's own by default. `clock`: `faketime`, `rewrite`, or the better one.
-    `robust`: also judge on perturbed copies. `workers`: queries at a time.
+    `robust`: also judge on perturbed copies. `workers`: queries at a time. `timeout_s`: seconds a query may run;
+    10 is the `timeout` of sql-eval's `compare_query_results` (563a9c85).
     """
 
     url: str | None = None
@@ -39,6 +40,7 @@ class DatabaseOptions:
     clock: str | None = None
     robust: bool = False
     workers: int = 4
+    timeout_s: float = 10.0
 
 
 @contextlib.contextmanager

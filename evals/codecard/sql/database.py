@@ -25,6 +25,9 @@ IDLE_SESSIONS = 60
 RECOVERY_S = 5.0
 """Seconds to wait for a server that another query has brought down to come back by itself."""
 
+_HEAVY = (Outcome.TIMEOUT, Outcome.MEMORY, Outcome.TOO_LARGE)
+"""After these a connection is given up: its server process may have grown."""
+
 _VERDICTS = {
     Outcome.ERROR: Verdict.RUNTIME_ERROR,
     Outcome.REFUSED: Verdict.BUILD_ERROR,
@@ -108,9 +111,12 @@ class Access:
 class Database:
     """Judges queries, from any number of threads, up to `workers` at a time."""
 
-    def __init__(self, access: Access, *, facts: Mapping[str, object], cache: GoldCache, workers: int) -> None:
+    def __init__(
+        self, access: Access, *, facts: Mapping[str, object], cache: GoldCache, workers: int, timeout_s: float
+    ) -> None:
         self.facts = dict(facts)
         self.workers = workers
+        self._timeout_s = timeout_s
         self._access = access
         self._golds = cache
         self._idle: dict[str, list[Session]] = {}
@@ -277,10 +283,10 @@ class Database:
         return {copy for copies in self._access.copies.values() for copy in copies}
 
     def _attempt(self, database: str, sql: str, caps: Caps) -> Result:
-        session = self._lease(database, caps)
+        session = self._lease(database)
         self._watchdog.add(session)
         try:
-            result = session.run(sql)
+            result = session.run(sql, caps)
         except ConnectionLost:
             self._forget()
             if session.expired and self._access.alive() and self._answers(database):
@@ -292,24 +298,26 @@ class Database:
             raise
         finally:
             self._watchdog.remove(session)
-        with self._lock:
-            self._idle.setdefault(database, []).append(session)
+        if session.reusable and result.outcome not in _HEAVY:
+            with self._lock:
+                self._idle.setdefault(database, []).append(session)
+        else:
+            self._forget()
+            session.close()
         return result
 
-    def _lease(self, database: str, caps: Caps) -> Session:
+    def _lease(self, database: str) -> Session:
         spare: Session | None = None
         with self._lock:
             if idle := self._idle.get(database):
-                session = idle.pop()
-                session.caps = caps
-                return session
+                return idle.pop()
             if self._open >= IDLE_SESSIONS:
                 spare = next((idle.pop() for idle in self._idle.values() if idle), None)
             self._open += spare is None
         if spare:
             spare.close()
         try:
-            return Session(self._access.judge(database), caps)
+            return Session(self._access.judge(database), self._timeout_s)
         except ConnectionLost:
             self._forget()
             raise
@@ -326,7 +334,7 @@ class Database:
 
     def _answers(self, database: str) -> bool:
         try:
-            Session(self._access.judge(database), Caps()).close()
+            Session(self._access.judge(database), self._timeout_s).close()
         except ConnectionLost:
             return False
         return True

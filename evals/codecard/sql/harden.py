@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 ROLE = "codecard_judge"
-STATEMENT_TIMEOUT_S = 10
-"""Seconds a query may run: the `timeout` of sql-eval's `compare_query_results` (563a9c85)."""
 TEMP_FILE_MB = 64
 
 _CLOSED = (
@@ -47,7 +45,6 @@ def make_role(role: str, password: str | None = None) -> str:
     login = f"LOGIN PASSWORD '{password}'" if password else "LOGIN"
     attributes = f"{login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1"
     settings = {
-        "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": "60s",
         "default_transaction_read_only": "on",
         "temp_file_limit": f"{TEMP_FILE_MB}MB",

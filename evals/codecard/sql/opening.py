@@ -81,7 +81,9 @@ def _own(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[str,
         )
         cache = GoldCache(clusters_dir() / key / "golds.json")
         facts |= {"cold": server.cold, "start_s": round(server.start_s, 3), "pid": server.process.pid}
-        with _closing(Database(access, facts=facts, cache=cache, workers=options.workers)) as database:
+        with _closing(
+            Database(access, facts=facts, cache=cache, workers=options.workers, timeout_s=options.timeout_s)
+        ) as database:
             yield database
 
 
@@ -127,7 +129,9 @@ def _given(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[st
         "data": _data_hash(schemas),
     }
     cache = GoldCache(None)
-    with _closing(Database(access, facts=facts, cache=cache, workers=options.workers)) as database:
+    with _closing(
+        Database(access, facts=facts, cache=cache, workers=options.workers, timeout_s=options.timeout_s)
+    ) as database:
         yield database
 
 

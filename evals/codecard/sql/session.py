@@ -45,7 +45,6 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    timeout_s: float = 10.0
     rows: int = 10_000
     bytes: int = 64 * 1024**2
 
@@ -77,56 +76,65 @@ _OURS = (
 
 
 class Session:
-    """A connection to one database. Not for two threads at once."""
+    """A connection to one database, with the server's own timeout set on it. Not for two threads at once."""
 
-    def __init__(self, conninfo: str, caps: Caps) -> None:
-        self.caps = caps
+    def __init__(self, conninfo: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self.deadline: float | None = None
         self.expired = False
         try:
-            self._connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+            options = f"-c statement_timeout={round(timeout_s * 1000)}"
+            self._connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None, options=options)
         except psycopg.Error as error:
             raise ConnectionLost(one_line(error)) from None
         self.pid = self._connection.info.backend_pid
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next query would start on clean ground. Our check, not the server's word: no query of one
+        answer may be judged in what another left behind."""
+        idle = psycopg.pq.TransactionStatus.IDLE
+        return not self._connection.closed and self._connection.info.transaction_status == idle
 
     def close(self) -> None:
         with contextlib.suppress(psycopg.Error):
             self._connection.close()
 
-    def run(self, sql: str) -> Result:
+    def run(self, sql: str, caps: Caps) -> Result:
         """The query's rows, or why there are none. Raises ConnectionLost."""
         if refusal := _unfit(sql):
             return refusal
         self.expired = False
-        self.deadline = time.monotonic() + self.caps.timeout_s + GRACE_S
+        self.deadline = time.monotonic() + self._timeout_s + GRACE_S
         try:
-            return self._run(sql.encode())
+            return self._run(sql.encode(), caps)
         except psycopg.Error as error:
             return self._failure(error)
         finally:
             self.deadline = None
 
-    def _run(self, sql: bytes) -> Result:
+    def _run(self, sql: bytes, caps: Caps) -> Result:
         connection = self._connection
         with connection.cursor() as cursor:
             cursor.execute("BEGIN READ ONLY")
             try:
                 # binary asks for the extended protocol, which takes a single statement
                 cursor.execute(b"DECLARE answer NO SCROLL CURSOR FOR " + sql, binary=True)
-                return self._fetch()
+                return self._fetch(caps)
             finally:
-                if not connection.closed and not connection.broken:
+                # it may fail too, out of memory for one; then `reusable` says so
+                with contextlib.suppress(psycopg.Error):
                     cursor.execute("ROLLBACK")
 
-    def _fetch(self) -> Result:
+    def _fetch(self, caps: Caps) -> Result:
         rows: list[tuple[object, ...]] = []
         size = 0
         with self._connection.cursor() as cursor:
-            for row in cursor.stream(f"FETCH FORWARD {self.caps.rows + 1} FROM answer".encode()):
+            for row in cursor.stream(f"FETCH FORWARD {caps.rows + 1} FROM answer".encode()):
                 size += sum(map(_size, row))
                 rows.append(row)
-                if size > self.caps.bytes or len(rows) > self.caps.rows:
-                    why = f"more than {self.caps.rows} rows or {self.caps.bytes} bytes"
+                if size > caps.bytes or len(rows) > caps.rows:
+                    why = f"more than {caps.rows} rows or {caps.bytes} bytes"
                     return Result(Outcome.TOO_LARGE, message=why)
             names = tuple(column.name for column in cursor.description or ())
         return Result(Outcome.OK, Rows(names, tuple(rows)))
