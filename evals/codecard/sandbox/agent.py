@@ -2,8 +2,8 @@
 
 It is started by every adapter in the same way, needs only the standard library, and is untrusted by the host:
 whatever it answers is checked there. Programs run under the same user id as the agent, so it protects itself:
-it is not dumpable (no ptrace, no /proc/1/mem, no /proc/1/environ), it has pid 1 (signals from inside its
-namespace do not reach it), and it filters system calls for itself and everything it starts.
+it is not dumpable (no ptrace, no /proc/1/mem, no /proc/1/environ), it has pid 1 and no signal handlers (signals
+from inside its namespace do not reach it), and it filters system calls for itself and everything it starts.
 
 Wire format, both ways, over one stream socket: 4 bytes big-endian length, that many bytes of JSON, then the
 blobs whose lengths the JSON lists under "blobs".
@@ -11,6 +11,7 @@ blobs whose lengths the JSON lists under "blobs".
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
@@ -19,24 +20,26 @@ import resource
 import select
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
 from typing import Any
 
-SCRATCH = "/tmp"
-WORK = "/tmp/work"
-WRITABLE = (SCRATCH, "/dev/shm", "/dev/mqueue")
+SCRATCH = "/tmp"  # noqa: S108 - the sandbox's own
+WORK = f"{SCRATCH}/work"
+WRITABLE = (SCRATCH, "/dev/shm", "/dev/mqueue")  # noqa: S108
 KEEP_BYTES = 4096  # of each end of each stream
 TICK_S = 0.05
+SWEEP_S = 5  # for emptying the scratch; a slot with more in it than that is replaced
+REAPED_AT_ONCE = 1000
+STACK_BYTES = 8 * 1024**2
+COLLECT_BYTES = 64 * 1024**2
 LOAD_FACTOR = 10  # however busy the machine, a program never lasts longer than this many wall limits
 SILENT = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
-OOM_FILES = (
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/sys/fs/cgroup/memory.events",
-    "/cgroup/memory.oom_control",
-    "/cgroup/memory.events",
-)
+CGROUPS = ("/sys/fs/cgroup", "/cgroup")  # where the engine, or the bubblewrap adapter, shows the slot's own
+OOM_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("memory/memory.oom_control", "memory.events")]
+CPU_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("cpuacct/cpuacct.usage", "cpu.stat")]
 
 
 # ---------------------------------------------------------------- wire
@@ -65,93 +68,16 @@ def read_exactly(channel: socket.socket, count: int) -> bytes:
     return b"".join(parts)
 
 
-# ---------------------------------------------------------------- system calls nobody needs
+# ---------------------------------------------------------------- walls around the agent itself
 
 
-# x86-64 and aarch64 numbers of calls that no test program needs. Docker's default profile is in force besides
-# under Docker; under bubblewrap this filter is the only one.
-FORBIDDEN: dict[str, tuple[int, int]] = {
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "kcmp": (312, 272),
-    "pidfd_getfd": (438, 438),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsmount": (432, 432),
-    "mount_setattr": (442, 442),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "kexec_load": (246, 104),
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "delete_module": (176, 106),
-    "open_by_handle_at": (304, 265),
-    "name_to_handle_at": (303, 264),
-    "swapon": (167, 224),
-    "swapoff": (168, 225),
-    "reboot": (169, 142),
-    "sethostname": (170, 161),
-    "setdomainname": (171, 162),
-    "settimeofday": (164, 170),
-    "clock_settime": (227, 112),
-    "acct": (163, 89),
-    "quotactl": (179, 60),
-    "personality": (135, 92),
-    "shmget": (29, 194),
-    "shmat": (30, 196),
-    "semget": (64, 190),
-    "msgget": (68, 186),
-    "mq_open": (240, 180),
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-}
-CLONE = (56, 220)
-CLONE3 = (435, 435)
-NEW_NAMESPACES = 0x7E020080  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | NEWTIME
 LIBC = ctypes.CDLL(None, use_errno=True)
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 38, 22
 
 
-def seccomp_program(machine: str) -> bytes:
-    """The filter as classic BPF: forbidden calls fail with EPERM, clone3 with ENOSYS so that libc falls back."""
-    column = 0 if machine == "x86_64" else 1
-    allow, eperm, enosys = 0x7FFF0000, 0x00050001, 0x00050026
-    load_nr, load_arch, load_arg0 = (0x20, 0, 0, 0), (0x20, 0, 0, 4), (0x20, 0, 0, 16)
-
-    def jump_if_equal(value: int, yes: int, no: int) -> tuple[int, int, int, int]:
-        return (0x15, yes, no, value)
-
-    def answer(value: int) -> tuple[int, int, int, int]:
-        return (0x06, 0, 0, value)
-
-    code = [load_arch, jump_if_equal(AUDIT_ARCH[machine], 1, 0), answer(eperm), load_nr]
-    if machine == "x86_64":  # the x32 ABI has its own numbers: refuse it whole
-        code += [(0x35, 0, 1, 0x40000000), answer(eperm)]
-    for numbers in FORBIDDEN.values():
-        code += [jump_if_equal(numbers[column], 0, 1), answer(eperm)]
-    code += [jump_if_equal(CLONE3[column], 0, 1), answer(enosys)]
-    code += [jump_if_equal(CLONE[column], 0, 3), load_arg0, (0x45, 0, 1, NEW_NAMESPACES), answer(eperm)]
-    code += [answer(allow)]
-    return b"".join(struct.pack("HBBI", op, yes, no, value) for op, yes, no, value in code)
-
-
-def protect() -> None:
-    """Make the agent unreadable, give up privileges for good, and install the filter."""
-    filter_code = seccomp_program(os.uname().machine)
+def protect(filter_code: bytes) -> None:
+    """Make the agent unreadable and deaf, give up privileges for good, and install the filter."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # pid 1 gets no signal that it has no handler for
     buffer = ctypes.create_string_buffer(filter_code, len(filter_code))
     header = struct.pack("HxxxxxxP", len(filter_code) // 8, ctypes.addressof(buffer))
     steps = (
@@ -193,14 +119,15 @@ def apply_limits(limits: dict[str, Any]) -> None:
         (resource.RLIMIT_CPU, cpu, cpu + 1),
         (resource.RLIMIT_FSIZE, limits["file_bytes"], limits["file_bytes"]),
         (resource.RLIMIT_NOFILE, limits["open_files"], limits["open_files"]),
-        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_CORE, 1, 1),  # at 0 the kernel would still feed a core handler of the host
+        (resource.RLIMIT_STACK, STACK_BYTES, resource.RLIM_INFINITY),
         (resource.RLIMIT_MEMLOCK, 0, 0),
         (resource.RLIMIT_MSGQUEUE, 0, 0),
     )
-    for which, soft, hard in caps:
-        old_hard = resource.getrlimit(which)[1]
-        hard = hard if old_hard == resource.RLIM_INFINITY else min(hard, old_hard)
-        resource.setrlimit(which, (min(soft, hard), hard))
+    for which, soft, most in caps:
+        bounds = [limit for limit in (most, resource.getrlimit(which)[1]) if limit != resource.RLIM_INFINITY]
+        hard = min(bounds, default=resource.RLIM_INFINITY)
+        resource.setrlimit(which, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
     if limits.get("rlimit_pids"):  # where no cgroup counts processes
         resource.setrlimit(resource.RLIMIT_NPROC, (limits["rlimit_pids"], limits["rlimit_pids"]))
 
@@ -238,18 +165,20 @@ def others() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
-def waited(pid: int) -> float:
-    """Seconds that a process was ready to run but another had its core (0 where the kernel does not say)."""
-    try:
-        with open(f"/proc/{pid}/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+def waited(pids: list[int]) -> dict[str, float]:
+    """Seconds that each thread was ready to run but another had its core (empty where the kernel does not say)."""
+    seconds = {}
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
+                    seconds[thread] = int(file.read().split()[1]) / 1e9
+    return seconds
 
 
-def usage(pids: list[int]) -> tuple[float, int]:
-    """CPU seconds and resident bytes of live processes."""
-    cpu, memory = 0.0, 0
+def usage(pids: list[int]) -> tuple[float, int, int]:
+    """CPU seconds and resident bytes of live processes, and how many are running or ready to."""
+    cpu, memory, running = 0.0, 0, 0
     tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -257,7 +186,8 @@ def usage(pids: list[int]) -> tuple[float, int]:
                 fields = file.read().rsplit(b")", 1)[1].split()
             cpu += (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / tick
             memory += int(fields[21]) * page
-    return cpu, memory
+            running += fields[0] == b"R"
+    return cpu, memory, running
 
 
 def proportional(pids: list[int]) -> int:
@@ -280,6 +210,20 @@ def oom_kills() -> int:
     return 0
 
 
+def counted_cpu() -> float | None:
+    """CPU seconds that the slot's cgroup has counted but for the agent's own; None where there is none to read.
+
+    What processes tell of themselves is not enough: who ignores SIGCHLD has children that leave no trace.
+    """
+    for name in CPU_FILES:
+        with contextlib.suppress(OSError, ValueError, IndexError), open(name) as file:
+            words = file.read().split()
+            total = int(words[1]) / 1e6 if words[0] == "usage_usec" else int(words[0]) / 1e9
+            own = resource.getrusage(resource.RUSAGE_SELF)
+            return total - own.ru_utime - own.ru_stime
+    return None
+
+
 class Run:
     """One program from start to the last trace of it."""
 
@@ -294,8 +238,9 @@ class Run:
         self.peak = 0
         self.main = 0
         self.delayed = 0.0
-        self.ready: dict[int, float] = {}
+        self.ready: dict[str, float] = {}
         self.last = (0.0, 0.0)  # wall and CPU at the last look
+        self.counted = counted_cpu()
 
     def go(self) -> None:
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
@@ -307,6 +252,9 @@ class Run:
         os.close(err_write)
         self._watch({out_read: self.out, err_read: self.err}, started)
         self.wall = time.monotonic() - started
+        self.cpu = self._all_cpu(self.cpu)
+        if not self.killed and self.cpu > self.limits["cpu_s"]:
+            self.killed = "cpu"  # by the kernel, or it ended between two looks
         self.oom = oom_kills() > kills
 
     def _watch(self, pipes: dict[int, Stream], started: float) -> None:
@@ -343,9 +291,11 @@ class Run:
 
     def _check(self, wall: float) -> None:
         live = others()
-        live_cpu, memory = usage(live)
-        cpu = self.cpu + live_cpu
+        live_cpu, memory, running = usage(live)
+        cpu = self._all_cpu(self.cpu + live_cpu)
         self._credit(live, wall, cpu)
+        if self.counted is None and running > 1:
+            self.delayed = 0.0  # it may be its own children, uncounted, that keep it from a core
         own_wall = max(wall - self.delayed, wall / LOAD_FACTOR)
         if cpu > self.limits["cpu_s"]:
             self._kill("cpu")
@@ -357,12 +307,16 @@ class Run:
 
     def _credit(self, live: list[int], wall: float, cpu: float) -> None:
         """What the machine's load took from the program since the last look: the longest that any of its
-        processes waited for a core, less what the program itself used of one meanwhile."""
-        before, self.ready = self.ready, {pid: waited(pid) for pid in live}
-        longest = max((now - before.get(pid, 0.0) for pid, now in self.ready.items()), default=0.0)
+        threads waited for a core, less what the program itself used of one meanwhile."""
+        before, self.ready = self.ready, waited(live)
+        longest = max((now - before.get(thread, 0.0) for thread, now in self.ready.items()), default=0.0)
         elapsed, used = wall - self.last[0], cpu - self.last[1]
         self.delayed += max(0.0, min(longest, elapsed - used))
         self.last = (wall, cpu)
+
+    def _all_cpu(self, told: float) -> float:
+        now = counted_cpu()
+        return told if now is None or self.counted is None else max(told, now - self.counted)
 
     def _kill(self, reason: str) -> None:
         self.killed = reason
@@ -376,7 +330,7 @@ class Run:
 
     def _reap_orphans(self) -> None:
         """Collect what else has ended, but never the main process: its status is read once, by `_reap`."""
-        while True:
+        for _ in range(REAPED_AT_ONCE):  # a fork storm may feed this faster than it reaps
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -435,15 +389,31 @@ def kill_others() -> None:
 
 
 def empty_writable() -> bool:
-    for place in WRITABLE:
-        if not os.path.isdir(place):
-            continue
+    """True when the writable places are as they were: empty, open to the agent, without attributes."""
+    deadline = time.monotonic() + SWEEP_S
+    places = [place for place in WRITABLE if os.path.isdir(place)]
+    for place in places:
+        for name in attributes(place):
+            with contextlib.suppress(OSError):
+                os.removexattr(place, name)
+        with contextlib.suppress(OSError):  # where it is the agent's own, a program may have shut it
+            os.chmod(place, 0o755)  # noqa: S103
         for entry in os.scandir(place):
-            remove(entry.path, entry.is_dir(follow_symlinks=False))
-    return not any(os.listdir(place) for place in WRITABLE if os.path.isdir(place))
+            if time.monotonic() > deadline:
+                return False
+            remove(entry.path, entry.is_dir(follow_symlinks=False), deadline)
+    return not any(os.listdir(place) or attributes(place) for place in places)
 
 
-def remove(path: str, folder: bool) -> None:
+def attributes(place: str) -> list[str]:
+    """Extended attributes and access lists, but those of the system's own security modules."""
+    try:
+        return [name for name in os.listxattr(place) if not name.startswith("security.")]
+    except OSError:
+        return []
+
+
+def remove(path: str, folder: bool, deadline: float) -> None:
     if not folder:
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -453,6 +423,10 @@ def remove(path: str, folder: bool) -> None:
         if not os.path.lexists(path):
             return
         pid = os.posix_spawnp(command[0], command, {"PATH": os.defpath}, file_actions=SILENT)
+        pidfd = os.pidfd_open(pid)
+        if not select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            os.kill(pid, signal.SIGKILL)
+        os.close(pidfd)
         os.waitpid(pid, 0)
 
 
@@ -466,8 +440,11 @@ def place_files(names: list[str], contents: list[bytes]) -> None:
         os.chmod(path, 0o700)
 
 
-def collect(names: list[str], limit: int) -> dict[str, bytes]:
-    """Regular files of the work folder; a folder stands for all files in it. Links are never followed."""
+def collect(names: list[str], limit: int) -> dict[str, bytes] | None:
+    """Regular files of the work folder; a folder stands for all files in it. Links are never followed.
+
+    None when they are larger than `limit` bytes together.
+    """
     found: dict[str, bytes] = {}
     room = limit
     for name in names:
@@ -479,11 +456,13 @@ def collect(names: list[str], limit: int) -> dict[str, bytes]:
             except OSError:
                 continue
             with os.fdopen(fd, "rb") as file:
-                size = os.fstat(fd).st_size
-                if size > room:
-                    raise ValueError(f"build output over {limit} bytes")
-                room -= size
-                found[os.path.relpath(path, WORK)] = file.read(size)
+                facts = os.fstat(fd)
+                if not stat.S_ISREG(facts.st_mode):
+                    continue
+                room -= facts.st_size
+                if room < 0:
+                    return None
+                found[os.path.relpath(path, WORK)] = file.read(facts.st_size)
     return found
 
 
@@ -501,9 +480,10 @@ def serve(channel: socket.socket) -> None:
         proof = request.get("proof", "")
         answer = run.report()
         answer["proved"] = bool(proof) and os.path.exists(os.path.join(SCRATCH, proof))
-        built: dict[str, bytes] = {}
-        if run.status == 0:
-            built = collect(request.get("collect", []), request["limits"]["file_bytes"])
+        wanted = request.get("collect", []) if run.status == 0 else []
+        built = collect(wanted, min(request["limits"]["file_bytes"], COLLECT_BYTES))
+        if built is None:
+            answer["killed"], built = answer["killed"] or "output", {}
         answer["collected"] = list(built)
         answer["clean"] = run.sweep()
         send(channel, answer, [run.out.kept(), run.err.kept(), *built.values()])
@@ -515,7 +495,7 @@ def main() -> None:
     os.umask(0o077)
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.connect(sys.argv[1])
-    protect()
+    protect(base64.b64decode(sys.argv[2]))
     serve(channel)
 
 

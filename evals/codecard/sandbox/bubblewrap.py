@@ -17,7 +17,7 @@ from pathlib import Path
 
 from codecard.model import InfrastructureError, Stage, StageLimits
 from codecard.sandbox.cgroups import Cgroup
-from codecard.sandbox.channel import AGENT, SOCKET_NAME, Channel, Door
+from codecard.sandbox.channel import AGENT, Channel, Door, agent_command, own_user
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import toolchain
 from codecard.tasks.paths import cache_dir
@@ -78,9 +78,10 @@ def _image(language: str) -> Image:
     )
 
 
-def _walls(root: Path, *, door: Path | None = None, cgroup: Path | None = None) -> list[str]:
+def _walls(root: Path, *, door: Path | None = None, cgroup: Cgroup | None = None) -> list[str]:
     """The bwrap command up to the program: own namespaces, nothing writable but scratch."""
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv",
+    # no --die-with-parent: "parent" is the thread, and the agent ends by itself when its host does
+    command = ["bwrap", "--unshare-all", "--new-session", "--as-pid-1", "--clearenv",
                "--hostname", "sandbox", "--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY),
                "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]  # fmt: skip
     command += ["--ro-bind", str(root / "usr"), "/usr"]
@@ -94,18 +95,20 @@ def _walls(root: Path, *, door: Path | None = None, cgroup: Path | None = None) 
         command += ["--ro-bind-try", str(root / "etc" / name), f"/etc/{name}"]
     if (root / "opt/codecard").is_dir():
         command += ["--ro-bind", str(root / "opt/codecard"), "/opt/codecard"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",
+    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108
                 "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
     if door is not None:
         command += ["--ro-bind", str(AGENT), "/codecard/agent.py", "--ro-bind", str(door), "/codecard/door"]
     if cgroup is not None:
-        command += ["--ro-bind", str(cgroup), "/cgroup"]
+        for name, folder in cgroup.shown.items():
+            command += ["--ro-bind", str(folder), f"/cgroup/{name}"]
     return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def _identity() -> dict[str, int | list[int]]:
-    """As root, become nobody first: a user namespace alone would keep root's rights on files."""
-    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    """As root, become a nobody first: a user namespace alone would keep root's rights on files."""
+    user = own_user()
+    return {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -120,16 +123,15 @@ class BubblewrapSlot:
     def __init__(self, root: Path) -> None:
         door = Door()
         self._cgroup = Cgroup.make(_SLOT_LIMITS.memory_bytes, _SLOT_LIMITS.pids)
-        walls = _walls(root, door=door.folder, cgroup=self._cgroup.report if self._cgroup else None)
-        agent = ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}"]
+        walls = _walls(root, door=door.folder, cgroup=self._cgroup)
         try:
             self._process = subprocess.Popen(  # type: ignore[call-overload]
-                [*walls, "--", *agent],
+                [*walls, "--", *agent_command()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **_identity(),
             )  # fmt: skip
             if self._cgroup:
                 self._cgroup.add(self._process.pid)
-            self._channel = Channel(door.accept(30, self._alive), cgroup=self._cgroup is not None)
+            self._channel = Channel(door.accept(30, self._alive), held=_SLOT_LIMITS if self._cgroup else None)
             if self._cgroup:
                 self._cgroup.add_children_of(self._process.pid)
         except (OSError, SlotDied) as error:

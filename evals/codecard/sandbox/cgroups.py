@@ -12,11 +12,15 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 class Cgroup:
-    """Memory and process limits. `report` is the folder whose files tell of kills for want of memory."""
+    """Memory and process limits, and an even share of the cores with other slots, whatever runs in this one.
 
-    def __init__(self, folders: list[Path]) -> None:
+    `shown` are the folders whose files tell of CPU time and of kills for want of memory, by their place below
+    the agent's `/cgroup`.
+    """
+
+    def __init__(self, folders: list[Path], shown: dict[str, Path]) -> None:
         self._folders = folders
-        self.report = folders[0]
+        self.shown = shown
 
     @classmethod
     def make(cls, memory_bytes: int, pids: int) -> Cgroup | None:
@@ -33,25 +37,25 @@ class Cgroup:
 
     @classmethod
     def _make_v1(cls, name: str, memory_bytes: int, pids: int) -> Cgroup:
-        memory, processes = ROOT / "memory" / name, ROOT / "pids" / name
-        memory.mkdir()
-        processes.mkdir()
+        memory, processes, cpu, count = (ROOT / kind / name for kind in ("memory", "pids", "cpu", "cpuacct"))
+        for folder in (memory, processes, cpu, count):
+            folder.mkdir(exist_ok=True)  # cpu and cpuacct are one folder on most machines
         (memory / "memory.limit_in_bytes").write_text(str(memory_bytes))
         with contextlib.suppress(OSError):  # where the kernel does not account for swap there is none to limit
             (memory / "memory.memsw.limit_in_bytes").write_text(str(memory_bytes))
         (processes / "pids.max").write_text(str(pids))
-        return cls([memory, processes])
+        return cls([memory, processes, cpu, count], {"memory": memory, "cpuacct": count})
 
     @classmethod
     def _make_v2(cls, name: str, memory_bytes: int, pids: int) -> Cgroup:
         folder = ROOT / name
-        (ROOT / "cgroup.subtree_control").write_text("+memory +pids")
+        (ROOT / "cgroup.subtree_control").write_text("+memory +pids +cpu")
         folder.mkdir()
         (folder / "memory.max").write_text(str(memory_bytes))
         with contextlib.suppress(OSError):
             (folder / "memory.swap.max").write_text("0")
         (folder / "pids.max").write_text(str(pids))
-        return cls([folder])
+        return cls([folder], {"": folder})
 
     def add(self, pid: int) -> None:
         for folder in self._folders:

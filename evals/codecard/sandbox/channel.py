@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import itertools
 import json
+import math
 import os
+import platform
 import shutil
 import socket
 import struct
@@ -13,12 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from codecard.model import StageLimits
 from codecard.sandbox.port import SlotDied, StageAnswer, StageRequest
+from codecard.sandbox.seccomp import seccomp_filter
 
 AGENT = Path(__file__).with_name("agent.py")
 SOCKET_NAME = "socket"
 MAX_HEADER = 1 << 20
-MAX_BLOB = 1 << 30
+MAX_BLOBS = 1 << 28
+KILLED = ("", "cpu", "wall", "memory", "output")
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/tmp",  # noqa: S108 - the sandbox's scratch folder
@@ -26,6 +33,23 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
 }
+
+
+def agent_command() -> list[str]:
+    """How every adapter starts the agent, with the paths of the inside."""
+    code = base64.b64encode(seccomp_filter(platform.machine())).decode()
+    return ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}", code]
+
+
+_users = itertools.count(os.getpid())
+
+
+def own_user() -> int:
+    """A user id for a slot: what the kernel counts per user (processes, pipes, queued signals) is then its own.
+
+    From the range that Debian reserves and nobody uses; beyond its size slots share, which only costs that isolation.
+    """
+    return 65000 + next(_users) % 500
 
 
 class Door:
@@ -63,9 +87,10 @@ class Door:
 class Channel:
     """A conversation with one agent."""
 
-    def __init__(self, connection: socket.socket, *, cgroup: bool) -> None:
+    def __init__(self, connection: socket.socket, *, held: StageLimits | None) -> None:
+        """`held`: the memory and process counts that a cgroup holds, where there is one."""
         self._connection = connection
-        self._cgroup = cgroup
+        self._held = held
         hello, _ = self._receive(timeout_s=30)
         if hello.get("hello") != 1:
             raise SlotDied("the agent does not speak this protocol")
@@ -85,8 +110,8 @@ class Channel:
                 "open_files": limits.open_files,
                 "file_bytes": limits.file_bytes,
                 "output_bytes": limits.output_bytes,
-                "rlimit_pids": 0 if self._cgroup else limits.pids,
-                "watch_memory": not self._cgroup,
+                "rlimit_pids": 0 if self._held and limits.pids >= self._held.pids else limits.pids,
+                "watch_memory": not self._held or limits.memory_bytes < self._held.memory_bytes,
             },
         }
         self._send(message, list(request.files.values()))
@@ -112,7 +137,7 @@ class Channel:
                 raise SlotDied("the agent's answer is too long")
             message = json.loads(self._exactly(length))
             sizes = message.pop("blobs")
-            if not all(isinstance(n, int) and 0 <= n <= MAX_BLOB for n in sizes):
+            if not all(isinstance(n, int) and n >= 0 for n in sizes) or sum(sizes) > MAX_BLOBS:
                 raise SlotDied("the agent's answer is too long")
             return message, [self._exactly(n) for n in sizes]
         except TimeoutError as error:
@@ -140,20 +165,29 @@ def _answer(answer: dict[str, Any], blobs: list[bytes]) -> StageAnswer:
     for name in names:
         if os.path.isabs(name) or ".." in Path(name).parts:
             raise ValueError(f"file name {name!r}")
-    exit_code, signal = answer["exit_code"], answer["signal"]
+    exit_code, signal, killed = answer["exit_code"], answer["signal"], answer["killed"]
+    if killed not in KILLED:
+        raise ValueError(f"killed by {killed!r}")
     return StageAnswer(
         exit_code=None if exit_code is None else int(exit_code),
         signal=None if signal is None else int(signal),
-        killed=str(answer["killed"]),
+        killed=killed,
         oom=bool(answer["oom"]),
         proved=bool(answer["proved"]),
         clean=bool(answer["clean"]),
-        cpu_s=float(answer["cpu_s"]),
-        wall_s=float(answer["wall_s"]),
-        delayed_s=float(answer["delayed_s"]),
+        cpu_s=_seconds(answer["cpu_s"]),
+        wall_s=_seconds(answer["wall_s"]),
+        delayed_s=_seconds(answer["delayed_s"]),
         peak_memory_bytes=int(answer["peak_memory_bytes"]),
         output_bytes=int(answer["output_bytes"]),
         stdout=blobs[0],
         stderr=blobs[1],
         files=dict(zip(names, blobs[2:], strict=True)),
     )
+
+
+def _seconds(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{value!r} seconds")
+    return number

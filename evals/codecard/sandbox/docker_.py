@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from codecard.model import InfrastructureError, Stage, StageLimits
-from codecard.sandbox.channel import AGENT, SOCKET_NAME, Channel, Door
+from codecard.sandbox.channel import AGENT, Channel, Door, agent_command, own_user
 from codecard.sandbox.images import image_name, read_version
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 
@@ -83,17 +83,17 @@ class DockerSlot:
     def __init__(self, client: Any, image: Image, owner: str) -> None:
         from docker.errors import DockerException
 
-        door = Door()
+        door, user = Door(), own_user()
         self._container: Any = None
         try:
             self._container = client.containers.create(
                 image.digest,
-                ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}"],
+                agent_command(),
                 labels={OWNER_LABEL: owner},
                 auto_remove=True,
                 network_mode="none",
                 read_only=True,
-                user="65534:65534",
+                user=f"{user}:{user}",
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
                 mem_limit=_SLOT_LIMITS.memory_bytes,
@@ -112,7 +112,7 @@ class DockerSlot:
                 },
             )
             self._container.start()
-            self._channel = Channel(door.accept(30, self._alive), cgroup=True)
+            self._channel = Channel(door.accept(30, self._alive), held=_SLOT_LIMITS)
         except DockerException as error:
             self._remove()
             raise SlotDied(f"docker: {_first_line(error)}") from error
