@@ -155,7 +155,7 @@ def _shown_difference(task: str, c: Comparison) -> tuple[str, ...]:
     base, new = (value_text(value, task).removesuffix(" %") for value in (c.base, c.new))
     interval = f" ({interval_text(c.low, c.high, task, signed=True)})" if c.low is not None else ""
     delta = f"{value_text(c.delta, task, signed=True)}{interval}"
-    return (f"{base} → {new}", delta, p_text(c.p_holm), str(len(c.gained)), str(len(c.lost)), str(c.decision))
+    return (f"{base} → {new}", delta, p_text(c.p_holm), f"+{len(c.gained)} −{len(c.lost)}", str(c.decision))
 
 
 TONES = {Decision.REGRESSION: "bold red", Decision.NO_REGRESSION: "bold green"}
@@ -163,8 +163,9 @@ TONES = {Decision.REGRESSION: "bold red", Decision.NO_REGRESSION: "bold green"}
 
 def _show(base: Outcomes, new: Outcomes, compared: Compared, warnings: Sequence[str]) -> None:
     console = Console()
-    grid = Table(title=Text(printable(f"{new.name} against {base.name}")), box=box.SIMPLE_HEAD, title_justify="left")
-    for position, column in enumerate(("Task", "Base → new, %", "Difference", "Holm p", "+", "−", "Decision")):
+    grid = Table(title=Text(printable(f"{new.name} against {base.name}")), box=box.SIMPLE_HEAD, pad_edge=False)
+    grid.title_justify, grid.padding = "left", (0, 1)
+    for position, column in enumerate(("Task", "Base → new", "Difference", "Holm p", "Flips", "Decision")):
         grid.add_column(column, justify="right" if position else "left", no_wrap=True)
     alone = len(compared.pooled) == 1
     for task, comparison in comparison_rows(compared).items():

@@ -94,7 +94,7 @@ def interval_text(low: float | None, high: float | None, task: str, *, signed: b
     if low is None or high is None:
         return ""
     ends = (value_text(end, task, signed=signed).removesuffix(" %") for end in (low, high))
-    return f"{' to ' if signed else '–'}".join(ends)
+    return f"{', ' if signed else '–'}".join(ends)
 
 
 def p_text(p: float | None) -> str:
