@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ def missing(what: str, remedy: str) -> None:
     if IN_CI:
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def absent() -> Callable[[str, str], None]:
+    """`missing`, for tests that find out by themselves what they lack."""
+    return missing
 
 
 def _existing(candidate: Path | None) -> Path | None:
@@ -40,3 +47,32 @@ def seeds_dir(data_dir: Path) -> Path:
         missing("no published cards", "put the two documents into a folder `seeds` beside CODECARD_DATA")
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """A Docker engine with the sandbox images."""
+    from codecard.model import LANGUAGES, InfrastructureError
+    from codecard.sandbox.docker_ import DockerSandbox
+
+    try:
+        sandbox = DockerSandbox()
+        for language in LANGUAGES:
+            sandbox.image(language)
+        sandbox.close()
+    except InfrastructureError as error:
+        missing(str(error), "make sandbox")
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """bubblewrap with every toolchain on the host."""
+    from codecard.model import LANGUAGES, InfrastructureError
+    from codecard.sandbox.bubblewrap import BubblewrapSandbox
+
+    try:
+        sandbox = BubblewrapSandbox()
+        for language in LANGUAGES:
+            sandbox.image(language)
+    except InfrastructureError as error:
+        missing(str(error), "make system")

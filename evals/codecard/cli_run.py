@@ -72,6 +72,7 @@ def run_command(
     try:
         with TerminalWatcher(console) as watcher:
             generator = open_generator(model, dtype=dtype, batch_size=batch_size)
+            label = str(generator.fingerprint().get("model", model))
             try:
                 outcome = run(plan, evaluators, generator, asking, watcher)
             finally:
@@ -79,7 +80,7 @@ def run_command(
     finally:
         for evaluator in evaluators:
             evaluator.close()
-    _finish(console, plan, str(generator.fingerprint().get("model", model)), outcome)
+    _finish(console, plan, label, outcome)
 
 
 def score_command(

@@ -37,5 +37,5 @@ def toolchain(language: str) -> Toolchain:
     if not path.is_file():
         raise UsageError(f"no toolchain for language {language!r} in {sandbox_dir()}")
     fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    lists_as_tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    lists_as_tuples: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     return Toolchain(**lists_as_tuples)

@@ -81,7 +81,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8"))
         except UnicodeDecodeError:
             raise UsageError(f"{path}:{number}: not UTF-8") from None
         except json.JSONDecodeError as error:

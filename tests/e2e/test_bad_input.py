@@ -1,0 +1,96 @@
+"""Bad input: one clear line that says what and where, exit code 2 (or 3 with the remedy), nothing half-written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from e2e_types import Command
+
+ROW = {"task": "starter/py", "problem": "Starter_0_add_integers", "sample": 0, "completion": "\n    return a + b\n"}
+
+
+def assert_refused(done: object, code: int, *parts: str) -> None:
+    stderr = done.stderr.strip()  # type: ignore[attr-defined]
+    assert done.returncode == code, stderr  # type: ignore[attr-defined]
+    assert stderr.startswith("codecard: ")
+    assert len(stderr.splitlines()) == 1, stderr
+    for part in parts:
+        assert part in stderr
+
+
+def test_unknown_suite_names_the_near_miss(codecard: Command, tmp_path: Path) -> None:
+    done = codecard("run", "--model", "embedded", "--suite", "multpl_e", "--out", tmp_path / "run")
+    assert_refused(done, 2, "multpl_e", "did you mean 'multipl_e'")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_profile_names_the_known_ones(codecard: Command) -> None:
+    done = codecard("run", "--model", "embedded", "--suite", "starter", "--profile", "card-2024-3")
+    assert_refused(done, 2, "did you mean 'card-2024-03'")
+
+
+def test_samples_zero(codecard: Command, tmp_path: Path) -> None:
+    done = codecard("run", "--model", "embedded", "--suite", "starter", "--samples", 0, "--out", tmp_path / "run")
+    assert_refused(done, 2, "--samples 0")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_folder_without_weights(codecard: Command, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    done = codecard("run", "--model", tmp_path / "model", "--suite", "starter", "--out", tmp_path / "run")
+    assert_refused(done, 2, str(tmp_path / "model"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_completion_for_a_problem_that_does_not_exist(codecard: Command, tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(ROW | {"problem": "Starter_0_add_integer"}) + "\n")
+    done = codecard("score", path, "--suite", "starter", "--out", tmp_path / "run")
+    assert_refused(done, 2, "c.jsonl:1", "Starter_0_add_integer", "did you mean")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cut_off_file(codecard: Command, tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW)[:40])
+    done = codecard("score", path, "--suite", "starter", "--out", tmp_path / "run")
+    assert_refused(done, 2, "c.jsonl:2", "cut off")
+
+
+def test_a_file_that_is_not_there(codecard: Command, tmp_path: Path) -> None:
+    assert_refused(codecard("score", tmp_path / "none.jsonl", "--suite", "starter"), 2, "none.jsonl", "No such file")
+
+
+def test_an_output_folder_that_cannot_be_written(codecard: Command, tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps(ROW) + "\n")
+    done = codecard("score", path, "--suite", "starter", "--out", path / "run")
+    assert_refused(done, 2, "cannot write to")
+
+
+def test_no_data_and_no_hub_names_cause_and_remedy(codecard: Command, tmp_path: Path) -> None:
+    offline = {"CODECARD_DATA": None, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = codecard("run", "--model", "embedded", "--suite", "multipl_e", "--out", tmp_path / "run", env=offline)
+    assert_refused(done, 2, "multipl_e/py", "Hub", "CODECARD_DATA")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_problem_count(codecard: Command, tmp_path: Path) -> None:
+    (tmp_path / "multipl_e").mkdir()
+    (tmp_path / "multipl_e/humaneval-py.jsonl").write_text("")
+    done = codecard("run", "--model", "embedded", "--suite", "multipl_e", "--data-dir", tmp_path, "--out", tmp_path / "r")
+    assert_refused(done, 2, "humaneval-py.jsonl", "0 problems", "161")
+
+
+def test_no_engine_is_exit_3_with_the_remedy(codecard: Command, tmp_path: Path) -> None:
+    env = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
+    done = codecard("run", "--model", "embedded", "--suite", "starter", "--sandbox", "docker", "--out", tmp_path / "r", env=env)
+    assert_refused(done, 3, "no Docker engine answers", "--sandbox bwrap")
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("options", [["--limit", "0"], ["--temperature", "-1"], ["--no-such-option"]])
+def test_options_out_of_range_are_usage_errors(codecard: Command, options: list[str]) -> None:
+    assert codecard("run", "--model", "embedded", "--suite", "starter", *options).returncode == 2

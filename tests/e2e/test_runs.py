@@ -1,0 +1,136 @@
+"""Whole runs through the command line: what is scored, what is skipped, and what a kill leaves behind."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from e2e_types import CODECARD, Command
+
+from codecard.model import LANGUAGES
+from codecard.store import read_completions, read_executions, read_journal, read_scores
+from codecard.tasks.paths import tasks_dir
+
+EXPECTED = {
+    "good": {"passed"},
+    "chat": {"passed"},
+    "wrong": {"wrong"},
+    "build_error": {"build_error"},
+    "runtime_error": {"runtime_error"},
+    "timeout": {"timeout"},
+    "early_exit": {"early_exit"},
+}
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_known_programs_get_another_verdict(
+    codecard: Command, docker_engine: None, tmp_path: Path, language: str
+) -> None:
+    """Every starter program says what must become of it; under `strict` an early exit is no pass."""
+    rows = [json.loads(line) for line in (tasks_dir() / f"starter/{language}.programs.jsonl").read_text().splitlines()]
+    if language not in ("py", "rs"):  # endless loops cost their whole limit: two languages stand for all
+        rows = [row for row in rows if row["kind"] != "timeout"]
+    path = tmp_path / "c.jsonl"
+    with path.open("w") as file:
+        for number, row in enumerate(rows):
+            text = {"answer": row["answer"]} if row["kind"] == "chat" else {"completion": row["completion"]}
+            sample = {"task": f"starter/{language}", "problem": row["name"], "sample": number, "id": row["kind"]}
+            file.write(json.dumps(sample | text) + "\n")
+    done = codecard("score", path, "--suite", "starter", "--profile", "strict", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    executions = read_executions(tmp_path / "run")
+    assert len(executions) == len(rows)
+    surprises = [(r["id"], r["problem"], r["verdict"]) for r in executions.values() if r["verdict"] not in EXPECTED[r["id"]]]
+    assert not surprises
+    estimate = read_scores(tmp_path / "run")[f"starter/{language}"]["pass@1"]
+    assert estimate["void"] == 0
+
+
+def test_without_an_engine_bubblewrap_takes_over_and_says_so(
+    codecard: Command, bubblewrap: None, starter_replay: Path, tmp_path: Path
+) -> None:
+    env = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
+    done = codecard("run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1,
+                    "--limit", 2, "--prompt-style", "raw", "--out", tmp_path / "run", env=env)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "taking bubblewrap instead" in done.stderr
+    scores = read_scores(tmp_path / "run")
+    assert [scores[f"starter/{language}"]["pass@1"]["value"] for language in LANGUAGES] == [1.0] * 6
+
+
+def test_a_missing_toolchain_is_skipped_never_scored_zero(
+    codecard: Command, bubblewrap: None, starter_replay: Path, tmp_path: Path
+) -> None:
+    """A root folder for PHP that has no php in it: the language is shown as skipped, the others are scored."""
+    (tmp_path / "rootfs/php/usr/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/php/usr/bin/python3").write_text("")
+    done = codecard("run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1, "--limit", 1,
+                    "--prompt-style", "raw", "--sandbox", "bwrap", "--out", tmp_path / "run",
+                    env={"CODECARD_CACHE": str(tmp_path)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "skipped" in done.stdout
+    assert "skipped starter/php: no toolchain for php" in done.stdout.replace("\n", " ")
+    assert "starter/php" not in read_scores(tmp_path / "run")
+
+
+@pytest.mark.docker
+def test_kill_9_loses_or_doubles_a_finished_sample(
+    codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
+) -> None:
+    """Killed four times at random moments and resumed: the end equals that of a run nobody disturbed."""
+    arguments = ["run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", "1",
+                 "--languages", "py,js,php,rs", "--prompt-style", "raw", "--out"]  # fmt: skip
+    assert codecard(*arguments, tmp_path / "calm").returncode == 0
+    seed = random.Random(20240325)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [str(CODECARD), *arguments, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        goal = seed.randrange(1, 40)
+        while process.poll() is None and time.monotonic() < deadline:
+            executions = tmp_path / "killed/executions.jsonl"
+            if executions.exists() and executions.read_bytes().count(b"\n") >= goal:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = codecard(*arguments, tmp_path / "killed")
+    assert done.returncode == 0, done.stderr
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    assert read_scores(killed) == read_scores(calm)
+    texts = [{c.id: c.text for c in read_completions(run)} for run in (calm, killed)]
+    assert texts[0] == texts[1]
+    for name in ("completions.jsonl", "executions.jsonl"):
+        rows = [(r["task"], r["problem"], r["sample"]) for r in read_journal(killed / name)]
+        assert len(rows) == len(set(rows)) == 48, name
+
+
+def test_a_second_run_on_the_same_folder_does_nothing_again(
+    codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
+) -> None:
+    arguments = ["run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1, "--limit", 1,
+                 "--languages", "py", "--prompt-style", "raw", "--out", tmp_path / "run"]  # fmt: skip
+    assert codecard(*arguments).returncode == 0
+    before = (tmp_path / "run/executions.jsonl").read_bytes()
+    assert codecard(*arguments).returncode == 0
+    assert (tmp_path / "run/executions.jsonl").read_bytes() == before
+
+
+def test_ctrl_c_ends_with_the_way_to_go_on(docker_engine: None, starter_replay: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [str(CODECARD), "run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", "1",
+         "--prompt-style", "raw", "--out", str(tmp_path / "run")], stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None and not (tmp_path / "run/executions.jsonl").exists():
+        pass
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert "goes on from here" in stderr

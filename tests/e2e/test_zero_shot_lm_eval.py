@@ -1,0 +1,234 @@
+"""The zero-shot suite through the real lm-eval and the real embedded model, offline, on small data sets."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codecard.generate.lm_eval_ import HarnessJob
+from codecard.model import InfrastructureError, UsageError
+from codecard.pipeline import Outcome, RunPlan, Watcher
+from codecard.pipeline.measured import read_measurements
+from codecard.pipeline.zero_shot import Located, run_zero_shot, zero_shot_job
+from codecard.tasks.definitions import load_profile
+from codecard.tasks.paths import tasks_dir
+from codecard.tasks.zero_shot import load_tasks
+
+Row = dict[str, Any]
+TEN = load_tasks(tasks_dir() / "zero_shot")
+THINGS = ("cat", "dog", "fish", "tree")
+DOCUMENTS = 3
+
+
+def arc(i: int) -> Row:
+    choices = {"text": [str(i + 1), str(i + 7), THINGS[i % 4], "none"], "label": ["A", "B", "C", "D"]}
+    return {"id": str(i), "question": f"What comes after {i}?", "choices": choices, "answerKey": "ABCD"[i % 4]}
+
+
+def boolq(i: int) -> Row:
+    kind = "even" if i % 2 == 0 else "odd"
+    return {"question": f"is {i} even", "passage": f"The number {i} is {kind}.", "idx": i, "label": int(i % 2 == 0)}
+
+
+def hellaswag(i: int) -> Row:
+    endings = ["fries them.", "flies [title] away.", "is a spoon.", "sings the pan."]
+    context = {"activity_label": "Cooking", "ctx_a": f"A man cuts {i} onions.", "ctx_b": "he", "ctx": "A man"}
+    return {"ind": i, **context, "endings": endings, "source_id": "x", "split": "val", "label": str(i % 4)}
+
+
+def lambada(i: int) -> Row:
+    return {"text": f"A cat and a cat, a dog and a dog, a {THINGS[i % 4]} and a {THINGS[(i * i) % 4]}"}
+
+
+def openbookqa(i: int) -> Row:
+    choices = {"text": ["cold", "loud", "a dog", "made of wood"], "label": ["A", "B", "C", "D"]}
+    stem = f"Water with {i} cubes of ice is"
+    return {"id": str(i), "question_stem": stem, "choices": choices, "answerKey": "ABCD"[i % 4]}
+
+
+def piqa(i: int) -> Row:
+    return {"goal": f"Open {i} jars", "sol1": "turn the lid", "sol2": "eat the table", "label": i % 2}
+
+
+def siqa(i: int) -> Row:
+    answers = {"answerA": "thankful", "answerB": "a chair", "answerC": "purple"}
+    question = "How would Lee feel?"
+    return {"context": f"Kim gave Lee {i} books.", "question": question, **answers, "label": str(1 + i % 3)}
+
+
+def truthfulqa(i: int) -> Row:
+    one = {"choices": ["Yes", "No"], "labels": [1, 0]}
+    several = {"choices": ["Yes, it is", "It is", "No", "Never"], "labels": [1, 1, 0, 0]}
+    return {"question": f"Is {i} a number?", "mc1_targets": one, "mc2_targets": several}
+
+
+def winogrande(i: int) -> Row:
+    sentence = f"The ball broke the {i} tables because _ was made of steel."
+    return {"sentence": sentence, "option1": "the ball", "option2": "the table", "answer": str(1 + i % 2)}
+
+
+MAKERS = {
+    "arc_challenge": arc,
+    "arc_easy": arc,
+    "boolq": boolq,
+    "hellaswag": hellaswag,
+    "lambada_openai": lambada,
+    "openbookqa": openbookqa,
+    "piqa": piqa,
+    "siqa": siqa,
+    "truthfulqa": truthfulqa,
+    "winogrande": winogrande,
+}
+STOCK = {
+    "arc_challenge": "arc/arc_challenge.yaml",
+    "arc_easy": "arc/arc_easy.yaml",
+    "boolq": "super_glue/boolq/default.yaml",
+    "hellaswag": "hellaswag/hellaswag.yaml",
+    "lambada_openai": "lambada/lambada_openai.yaml",
+    "openbookqa": "openbookqa/openbookqa.yaml",
+    "piqa": "piqa/piqa.yaml",
+    "truthfulqa": "truthfulqa/truthfulqa_mc2.yaml",
+    "winogrande": "winogrande/default.yaml",
+}
+
+
+def write_data(folder: Path, documents: int = DOCUMENTS) -> Path:
+    """One file a task, in the schema of the task's own data set."""
+    folder.mkdir(parents=True)
+    for name, make in MAKERS.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(make(i)) + "\n" for i in range(documents)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_folder() -> str:
+    if importlib.util.find_spec("lm_eval") is None:
+        pytest.skip("no lm-eval; remedy: pip install 'codecard[zero-shot]'")
+    from codecard.generate.embedded import embedded_folder
+
+    try:
+        return str(embedded_folder())
+    except InfrastructureError as error:
+        pytest.skip(str(error))
+
+
+def plan(out: Path) -> RunPlan:
+    profile = load_profile("card-2024-03")
+    return RunPlan(out=out, profile=profile, suites=("zero_shot",), samples=1, argv=(), model="embedded", limit=50)
+
+
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def executed(self, row: Row) -> None:
+        self.rows.append(row)
+
+
+def ask(out: Path, data: Path, model_folder: str) -> tuple[Outcome, Listener]:
+    model = Located(path=model_folder, name="embedded")
+    job = zero_shot_job(model, data, limit=50, dtype="float32")
+    listener = Listener()
+    return run_zero_shot(plan(out), model, job, listener), listener
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, model_folder: str) -> Path:
+    """A run of all ten tasks, made once."""
+    data = tmp_path_factory.mktemp("data")
+    write_data(data / "zero_shot")
+    out = data / "RUN"
+    ask(out, data, model_folder)
+    return out
+
+
+def direct(model_folder: str, data: Path, scratch: Path) -> dict[str, Any]:
+    """lm-eval called directly: its own command's arguments, its own YAML to put local files under a task."""
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    tasks_root = Path(lm_eval.__file__).parent / "tasks"
+    for task in TEN:
+        stock = tasks_root / STOCK[task.name] if task.name in STOCK else tasks_dir() / "zero_shot" / f"{task.task}.yaml"
+        text = (
+            f"include: {stock}\ntask: {task.task}\ndataset_path: json\ndataset_name: null\n"
+            f"dataset_kwargs: {{data_files: {{{task.split}: {data / 'zero_shot' / (task.name + '.jsonl')}}}}}\n"
+            f"training_split: null\n{task.split}_split: {task.split}\n"
+            f"{'validation' if task.split == 'test' else 'test'}_split: null\n"
+        )
+        (scratch / f"{task.name}.yaml").write_text(text)
+    result = lm_eval.simple_evaluate(
+        model="hf",
+        model_args={"pretrained": model_folder, "dtype": "float32", "add_bos_token": False},
+        tasks=[task.task for task in TEN],
+        num_fewshot=0,
+        batch_size=8,
+        limit=50,
+        device="cpu",
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_path=str(scratch)),
+    )
+    return dict(result["results"])
+
+
+@pytest.mark.embedded
+def test_zero_shot_numbers_apart_from_lm_evals_own(run: Path, model_folder: str, tmp_path: Path) -> None:
+    """All ten numbers of the run folder are those that lm-eval gives when called directly."""
+    scores = json.loads((run / "scores.json").read_text())
+    expected = direct(model_folder, run.parent, tmp_path)
+    for task in TEN:
+        (metric,) = scores[task.key].values()
+        assert metric["value"] == pytest.approx(expected[task.task][f"{task.metric},none"], abs=1e-6), task.name
+        assert metric["n"] == DOCUMENTS
+    mean = sum(expected[task.task][f"{task.metric},none"] for task in TEN) / 10
+    assert scores["zero_shot/average"]["mean"]["value"] == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.embedded
+def test_a_finished_task_asked_again(run: Path, model_folder: str) -> None:
+    """The same run again asks nothing; a changed data file has its one task asked again."""
+    before = (run / "scores.json").read_text()
+    _, listener = ask(run, run.parent, model_folder)
+    assert listener.rows == []
+    assert (run / "scores.json").read_text() == before
+    file = run.parent / "zero_shot" / "piqa.jsonl"
+    kept = file.read_text()
+    try:
+        file.write_text(kept.splitlines()[0] + "\n")
+        outcome, listener = ask(run, run.parent, model_folder)
+        assert [row["task"] for row in listener.rows] == ["zero_shot/piqa"]
+        assert outcome.scores["zero_shot/piqa"]["acc"].n == 1
+    finally:
+        file.write_text(kept)
+
+
+@pytest.mark.embedded
+def test_a_run_and_its_raw_output_disagreeing(run: Path) -> None:
+    """The run folder and lm-eval's own output inside it are read as the same numbers."""
+    from_run = {m.task: m.estimate.value for m in read_measurements([run]) if m.metric != "mean"}
+    from_raw = {m.task: m.estimate.value for m in read_measurements([run / "lm_eval.json"])}
+    assert from_raw == pytest.approx(from_run)
+
+
+@pytest.mark.embedded
+def test_a_data_file_of_another_schema(tmp_path: Path, model_folder: str) -> None:
+    """A file that lacks a column is bad input that names the task, and the tasks without a file are said."""
+    (tmp_path / "zero_shot").mkdir()
+    (tmp_path / "zero_shot" / "piqa.jsonl").write_text('{"question": "?"}\n')
+    with pytest.raises(UsageError, match="no data for piqa"):
+        ask(tmp_path / "RUN", tmp_path, model_folder)
+
+
+def test_a_token_put_before_the_prompt() -> None:
+    """The default is the old harness's: nothing before the prompt."""
+    assert HarnessJob(model="m", task_dir=Path()).add_bos is False
+
+
+def test_our_siqa_prompt_changed() -> None:
+    """The prompt is the one the README quotes, not the stock task's."""
+    text = (tasks_dir() / "zero_shot" / "siqa_stability.yaml").read_text()
+    assert 'doc_to_text: "{{context}}\\nQuestion: {{question}}\\nAnswer:"' in text

@@ -1,0 +1,65 @@
+"""The assembled program against programs that the reference harness made of the same completions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from codecard.model import LANGUAGES, Completion, Tests, UsageError
+from codecard.tasks.code import assemble, load_problems, program_of
+from codecard.tasks.definitions import code_tasks, load_profile
+
+CARD = load_profile("card-2024-03")
+TASKS = {task.language: task for task in code_tasks("multipl_e")}
+
+
+@pytest.mark.parametrize("language", ["cpp", "java", "js", "php", "rs"])
+def test_assembled_program_differs_from_the_references(data_dir: Path, language: str) -> None:
+    """One byte more or less in the program and every score of that language is another protocol's."""
+    problems = {p.id: p for p in load_problems(TASKS[language], CARD, data_dir)[0]}
+    checked = 0
+    with (data_dir / f"completions/reference.{language}.jsonl").open() as file:
+        for row in map(json.loads, file):
+            if row["set"] != "gpt":
+                continue
+            completion = Completion(task=row["task"], problem=row["problem"], sample=0, text=row["completion"])
+            assert assemble(problems[row["problem"]], completion, CARD).source == row["program"], row["id"]
+            checked += 1
+    assert checked >= 98
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_proof_planted_outside_the_tests_would_prove_nothing(data_dir: Path, language: str) -> None:
+    """The place is after the last assertion, and only braces and blanks follow it."""
+    for problem in load_problems(TASKS[language], CARD, data_dir)[0]:
+        assert isinstance(problem.checker, Tests)
+        program = program_of(problem, f"{problem.prompt}\n{problem.checker.source}", CARD)
+        assert program.proof_at is not None
+        assert set(program.source[program.proof_at :]) <= set("} \n")
+        assert program.source[: program.proof_at].rstrip().endswith((";", ")", "}", "{"))
+
+
+def test_a_problem_too_few_is_refused_with_the_count(data_dir: Path, tmp_path: Path) -> None:
+    """A truncated data file would give a score over other problems without a word."""
+    source = (data_dir / "multipl_e/humaneval-rs.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "multipl_e").mkdir()
+    (tmp_path / "multipl_e/humaneval-rs.jsonl").write_text("".join(source[:-1]))
+    with pytest.raises(UsageError, match="155 problems, but multipl_e/rs has 156"):
+        load_problems(TASKS["rs"], CARD, tmp_path)
+
+
+def test_rows_with_foreign_stop_tokens_are_refused(data_dir: Path, tmp_path: Path) -> None:
+    """Another revision's stop tokens cut completions elsewhere."""
+    text = (data_dir / "multipl_e/humaneval-cpp.jsonl").read_text().replace('["\\n}"]', '["\\n}", "\\nint"]')
+    (tmp_path / "multipl_e").mkdir()
+    (tmp_path / "multipl_e/humaneval-cpp.jsonl").write_text(text)
+    with pytest.raises(UsageError, match="stop tokens"):
+        load_problems(TASKS["cpp"], CARD, tmp_path)
+
+
+def test_the_later_forks_stop_token_would_shorten_python(data_dir: Path) -> None:
+    """The Python rows carry a fifth stop string that the pinned revision has not; the definition decides."""
+    problems = load_problems(TASKS["py"], CARD, data_dir)[0]
+    assert {p.stop_tokens for p in problems} == {("\ndef", "\n#", "\nif", "\nclass")}
