@@ -19,6 +19,8 @@ from enum import StrEnum
 
 from scipy import stats
 
+from codecard.score.paired import holm
+
 
 class Rung(StrEnum):
     """The verdict on one cell, best first."""
@@ -101,7 +103,7 @@ def pass_rates(pairs: Sequence[tuple[Target, Ours]], settings: Settings) -> RowO
     """The ladder for one row's pass@1 cells: consistency is tested with Holm's correction over the row."""
     errors = [math.sqrt(_variance(ours, settings)) for _, ours in pairs]
     p_values = [_p_value(distance(target, ours), se) for (target, ours), se in zip(pairs, errors, strict=True)]
-    rejected = holm(p_values, settings.level)
+    rejected = [p < settings.level for p in holm(p_values)]
     cells = tuple(
         _pass_rate(target, ours, se, p, bad, settings)
         for (target, ours), se, p, bad in zip(pairs, errors, p_values, rejected, strict=True)
@@ -169,17 +171,6 @@ def not_attempted(reason: str) -> Outcome:
 def distance(target: Target, ours: Ours) -> float:
     """How far our value lies outside what the published text can stand for; 0 inside."""
     return max(0.0, target.low - ours.value, ours.value - target.high)
-
-
-def holm(p_values: Sequence[float], level: float) -> list[bool]:
-    """Which hypotheses Holm's step-down procedure (1979) rejects at a family-wise level."""
-    rejected = [False] * len(p_values)
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    for place, index in enumerate(order):
-        if p_values[index] >= level / (len(p_values) - place):
-            break
-        rejected[index] = True
-    return rejected
 
 
 def _variance(ours: Ours, settings: Settings) -> float:

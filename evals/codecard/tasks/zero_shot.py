@@ -32,6 +32,11 @@ class ZeroShotTask:
     old_metric: str = ""
 
     @property
+    def counts(self) -> bool:
+        """Whether a document is right or wrong; mc2 is a probability."""
+        return self.old_metric != "mc2"
+
+    @property
     def key(self) -> str:
         """Our name of the task: `zero_shot/piqa`."""
         return f"{SUITE}/{self.name}"
