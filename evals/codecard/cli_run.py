@@ -10,16 +10,31 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from codecard.cli_sql import (
+    AsOf,
+    DatabaseUrl,
+    NumColumns,
+    Robust,
+    SqlOptions,
+    SqlPrompt,
+    SqlVersion,
+    show_sql,
+    sql_asking,
+    sql_plan,
+    sql_works,
+)
 from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
 from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
 from codecard.pipeline.code import CodeEvaluator
+from codecard.pipeline.sql import SUITE as SQL_SUITE
+from codecard.pipeline.sql import SqlEvaluator, SqlPlan
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
 from codecard.sandbox import open_sandbox
 from codecard.store import write_text
 from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
 from codecard.tasks.paths import data_dir as default_data_dir
 
-SUITES = CODE_SUITES
+SUITES = (*CODE_SUITES, SQL_SUITE)
 
 Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, replay:FILE")]
 Suite = Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")]
@@ -50,6 +65,12 @@ def run_command(
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
+    database_url: DatabaseUrl = None,
+    as_of: AsOf = None,
+    sql_version: SqlVersion = None,
+    sql_prompt: SqlPrompt = None,
+    num_columns: NumColumns = None,
+    robust: Robust = False,
 ) -> None:
     """Generate, execute, score, and write the run folder; run again on the same folder to resume."""
     console = Console(stderr=True)
@@ -57,6 +78,14 @@ def run_command(
     if samples is not None and samples < 1:
         raise UsageError(f"--samples {samples}: at least 1")
     asking = _asking(model, chosen, prompt_style, greedy, temperature, max_new_tokens, seed)
+    sql: SqlPlan | None = None
+    if SQL_SUITE in suites:
+        typed = SqlOptions(
+            database_url=database_url, as_of=as_of, version=sql_version, prompt=sql_prompt,
+            num_columns=num_columns, robust=robust,
+        )  # fmt: skip
+        sql = sql_plan(profile, typed, asking.style, data_dir=data_dir, limit=limit, workers=workers)
+        asking = sql_asking(sql, asking, suites, samples)
     plan = RunPlan(
         out=_out(out, model),
         profile=chosen,
@@ -68,7 +97,11 @@ def run_command(
     )
     from codecard.generate import open_generator
 
-    evaluators = _evaluators(suites, chosen, sandbox, data_dir, limit, workers, console, _languages(languages))
+    evaluators: list[Evaluator] = []
+    if sql is not None:
+        evaluators.append(SqlEvaluator(sql))
+    code = tuple(name for name in suites if name in CODE_SUITES)
+    evaluators += _evaluators(code, chosen, sandbox, data_dir, limit, workers, console, _languages(languages))
     try:
         with TerminalWatcher(console) as watcher:
             generator = open_generator(model, dtype=dtype, batch_size=batch_size)
@@ -92,6 +125,10 @@ def score_command(
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
+    database_url: DatabaseUrl = None,
+    as_of: AsOf = None,
+    sql_version: SqlVersion = None,
+    robust: Robust = False,
 ) -> None:
     """Execute and score completions made elsewhere; needs no model."""
     from codecard.store.importers import match, read_completion_file
@@ -102,6 +139,11 @@ def score_command(
         raise UsageError("codecard score takes one suite at a time")
     if language is not None and language not in LANGUAGES:
         raise UsageError(unknown("language", language, list(LANGUAGES)))
+    if suites == (SQL_SUITE,):
+        typed = SqlOptions(database_url=database_url, as_of=as_of, version=sql_version, robust=robust)
+        asked = sql_plan(profile, typed, PromptStyle.RAW, data_dir=data_dir, workers=workers)
+        _score_sql(files, asked, chosen, _out(out, files[0].stem), sql_version is not None)
+        return
     rows = [row for file in files for row in read_completion_file(file, suites[0], language)]
     if not rows:
         raise UsageError(f"no completions in {', '.join(map(str, files))}")
@@ -125,6 +167,24 @@ def score_command(
     finally:
         for evaluator in evaluators:
             evaluator.close()
+    _finish(console, plan, files[0].stem, outcome)
+
+
+def _score_sql(files: list[Path], asked: SqlPlan, profile: Profile, out: Path, chosen: bool) -> None:
+    evaluator, works = sql_works(files, asked, chosen=chosen)
+    plan = RunPlan(
+        out=out,
+        profile=profile,
+        suites=(SQL_SUITE,),
+        samples=1 + max(work.completion.sample for work in works),
+        argv=tuple(sys.argv[1:]),
+    )
+    console = Console(stderr=True)
+    try:
+        with TerminalWatcher(console) as watcher:
+            outcome = score_works(plan, [evaluator], {SQL_SUITE: works}, watcher)
+    finally:
+        evaluator.close()
     _finish(console, plan, files[0].stem, outcome)
 
 
@@ -211,6 +271,8 @@ def _evaluators(
 def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome) -> None:
     show_outcome(Console(), label, plan.suites, outcome)
     tables = [markdown_table(suite, label, outcome) for suite in plan.suites if suite in CODE_SUITES]
+    if SQL_SUITE in plan.suites:
+        tables.append(show_sql(Console(), plan, label))
     notes = "".join(f"\n- {line}" for line in remarks(outcome))
     write_text(plan.out / "tables.md", "\n".join(tables) + (f"{notes}\n" if notes else ""))
     console.print(f"profile {plan.profile.name}: {plan.profile.summary}", style="dim", highlight=False)

@@ -29,12 +29,14 @@ __all__ = [
     "PromptForm",
     "QuestionSet",
     "SqlDefinition",
+    "SqlProtocol",
     "completions_from_results",
     "definition",
     "definitions",
     "expand_gold",
     "extract_sql",
     "load",
+    "protocol",
     "prune",
     "schema_text",
 ]
@@ -158,6 +160,26 @@ def _database_file(entry: Mapping[str, Any], file: str, sha256: str) -> PinnedFi
     return PinnedFile(path=f"{entry['folder']}/{file}", url=url, sha256=sha256)
 
 
+COMPARERS = ("reference", "strict", "robust")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlProtocol:
+    """The part of a profile that decides a number of this suite. `comparer` makes the column `passed`."""
+
+    version: str
+    prompt: str
+    comparer: str
+    max_new_tokens: int
+    num_columns: int | None = None
+
+
+def protocol(profile: str) -> SqlProtocol:
+    """The section `[sql]` of a profile."""
+    path = tasks_dir() / "profiles" / f"{profile}.toml"
+    return SqlProtocol(**tomllib.loads(path.read_text("utf-8"))["sql"])
+
+
 # ---------------------------------------------------------------- gold
 
 
@@ -272,9 +294,7 @@ def load(
         asked = f"{row.question}\n{row.instructions}" if row.instructions else row.question
         problems.append(_problem(version, row, _prompt(template, asked, schema)))
     if limit is None and taken != Counter(version.counts):
-        raise UsageError(
-            f"SQL version {version.name}: the questions per category are not those of its definition"
-        )
+        raise UsageError(f"SQL version {version.name}: the questions per category are not those of its definition")
     return problems
 
 
@@ -312,9 +332,7 @@ def parse_questions(version: SqlDefinition, name: str, content: str) -> Iterator
         if not expand_gold(row.query):
             raise UsageError(f"{where}: the question has no gold query")
         if row.database not in version.schemas:
-            raise UsageError(
-                f"{where}: unknown database {row.database!r}; there are {', '.join(version.schemas)}"
-            )
+            raise UsageError(f"{where}: unknown database {row.database!r}; there are {', '.join(version.schemas)}")
         if row.category not in version.categories:
             raise UsageError(f"{where}: unknown category {row.category!r}")
         yield row
@@ -330,9 +348,7 @@ def completions_from_results(content: str, problems: list[Problem], where: str) 
     samples 0, 1, … of its problem. Raises UsageError for a file of another shape or an unknown question.
     """
     by_question = {
-        (p.checker.database, p.checker.question.strip()): p
-        for p in problems
-        if isinstance(p.checker, GoldSql)
+        (p.checker.database, p.checker.question.strip()): p for p in problems if isinstance(p.checker, GoldSql)
     }
     reader = csv.DictReader(io.StringIO(content, newline=""))
     missing = {"question", "db_name", "generated_query"} - set(reader.fieldnames or ())
@@ -343,12 +359,8 @@ def completions_from_results(content: str, problems: list[Problem], where: str) 
     for line, raw in enumerate(reader, start=1):
         problem = by_question.get((raw["db_name"] or "", (raw["question"] or "").strip()))
         if problem is None:
-            raise UsageError(
-                f"{where}: row {line}: not a question of this version: {(raw['question'] or '')[:60]!r}"
-            )
+            raise UsageError(f"{where}: row {line}: not a question of this version: {(raw['question'] or '')[:60]!r}")
         text = raw["generated_query"] or ""
-        completions.append(
-            Completion(task=problem.task, problem=problem.id, sample=samples[problem.id], text=text)
-        )
+        completions.append(Completion(task=problem.task, problem=problem.id, sample=samples[problem.id], text=text))
         samples[problem.id] += 1
     return completions

@@ -1,0 +1,121 @@
+"""Options and steps of `codecard run` and `codecard score` that belong to the SQL suite alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from codecard.model import PromptStyle, UsageError
+from codecard.pipeline import Asking, RunPlan, Work
+from codecard.pipeline.sql import (
+    SUITE,
+    SqlEvaluator,
+    SqlPlan,
+    greedy,
+    load_questions,
+    read_result_file,
+    versions_of,
+    with_tasks,
+)
+from codecard.report.sql_tables import sql_markdown, sql_remarks, sql_table
+from codecard.sql import DatabaseOptions, parse_day
+from codecard.store import read_executions
+from codecard.store.importers import Imported, match, read_completion_file
+from codecard.tasks.sql import definition, protocol
+
+DatabaseUrl = Annotated[str | None, typer.Option("--database-url", help="sql: a PostgreSQL that is there already")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="sql: the frozen date, YYYY-MM-DD; default: the version's")]
+SqlVersion = Annotated[str | None, typer.Option("--sql-version", help="sql: 2024-03 (the card's) or newest")]
+SqlPrompt = Annotated[str | None, typer.Option("--sql-prompt", help="sql: generic, tags or chat")]
+NumColumns = Annotated[int | None, typer.Option("--num-columns", min=1, help="sql: schema pruned to N columns")]
+Robust = Annotated[bool, typer.Option("--robust", help="sql: judge on three perturbed copies as well")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqlOptions:
+    """The suite's options as they were typed."""
+
+    database_url: str | None = None
+    as_of: str | None = None
+    version: str | None = None
+    prompt: str | None = None
+    num_columns: int | None = None
+    robust: bool = False
+
+
+def sql_plan(
+    profile: str,
+    typed: SqlOptions,
+    style: PromptStyle,
+    *,
+    data_dir: Path | None,
+    limit: int | None = None,
+    workers: int | None = None,
+) -> SqlPlan:
+    """The profile's protocol with the user's changes; a chat model gets the chat form unless told otherwise."""
+    asked = protocol(profile)
+    if typed.version:
+        asked = replace(asked, version=definition(typed.version).name)
+    form = typed.prompt or ("chat" if style is PromptStyle.CHAT else asked.prompt)
+    options = DatabaseOptions(
+        url=typed.database_url,
+        as_of=parse_day(typed.as_of) if typed.as_of else None,
+        robust=typed.robust,
+        workers=workers or 4,
+    )
+    return SqlPlan(
+        protocol=replace(asked, prompt=form, num_columns=typed.num_columns),
+        options=options,
+        data_dir=data_dir,
+        limit=limit,
+    )
+
+
+def sql_asking(plan: SqlPlan, asking: Asking, suites: tuple[str, ...], samples: int | None) -> Asking:
+    """Greedy. Another suite's sampling cannot be had in the same run."""
+    if set(suites) != {SUITE}:
+        raise UsageError("--suite sql is asked greedily, one sample a question: run it by itself")
+    if samples is not None and samples != 1:
+        raise UsageError(f"--samples {samples}: the sql suite is greedy; more samples would all be the same")
+    return greedy(plan.protocol, asking, asking.sampling.max_new_tokens)
+
+
+def sql_works(files: list[Path], plan: SqlPlan, *, chosen: bool) -> tuple[SqlEvaluator, list[Work]]:
+    """An evaluator for the versions the files need, and their completions. `chosen`: the user named the version."""
+    works: list[Work] = []
+    rows: list[Imported] = []
+    versions: list[str] = []
+    for file in files:
+        if file.suffix == ".csv":
+            asked = replace(plan, versions=(plan.protocol.version,)) if chosen else plan
+            version, completions = read_result_file(file, asked)
+            versions.append(version)
+            rows += [
+                Imported(where=str(file), task=c.task, problem=c.problem, sample=c.sample, text=c.text)
+                for c in completions
+            ]
+        else:
+            rows += read_completion_file(file, SUITE, None)
+    if not rows:
+        raise UsageError(f"no completions in {', '.join(map(str, files))}")
+    named = (plan.protocol.version,) if chosen else versions_of(rows, plan.protocol.version)
+    plan = replace(plan, versions=tuple(dict.fromkeys((*named, *versions))))
+    problems = [problem for questions in load_questions(plan).values() for problem in questions]
+    for found in match(with_tasks(rows, problems), problems):
+        works.append(Work(problem=found.problem, completion=found.completion, source=found.program, label=found.label))
+    return SqlEvaluator(plan), works
+
+
+def show_sql(console: Console, plan: RunPlan, label: str) -> str:
+    """Prints the suite's table and remarks; returns them as Markdown."""
+    rows = [row for row in read_executions(plan.out).values() if str(row["task"]).startswith(f"{SUITE}/")]
+    notes = sql_remarks(rows)
+    console.print(sql_table(label, rows))
+    for line in notes:
+        console.print(Text(line, style="yellow"))
+    return sql_markdown(label, rows) + "".join(f"\n- {line}" for line in notes) + ("\n" if notes else "")
