@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import stamina
+from tests.servers import Behaviour, cut, endless, first_fails, raw, reply, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.generate import openai_ as backend
 from codecard.generate.openai_ import OpenAIGenerator, Patience
 from codecard.model import Completion, FinishReason, InfrastructureError, Sampling, UsageError
-from tests.servers import Behaviour, cut, endless, first_fails, raw, reply, serving, status
 
 KEY = "sk-test-0123456789"
 HELLO = (Message(role="user", content="hello"),)
