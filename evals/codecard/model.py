@@ -291,7 +291,7 @@ class Execution:
     """Digest of the image, or `host:` and a hash of the toolchain's versions."""
     attempts: int = 1
     reason: str = ""
-    """Why a `sandbox_error` is one; empty otherwise."""
+    """Why a `sandbox_error` is one, or why a program is blamed for the end of its sandbox; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

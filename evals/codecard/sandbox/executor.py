@@ -2,7 +2,9 @@
 
 Facts come from the slots, verdicts from `verdicts`; this module decides what is run where, again, or alone.
 An infrastructure fault is never a verdict: the slot is replaced and the program run again, the last time alone;
-what still fails is `sandbox_error`, which is void.
+what still fails is `sandbox_error`, which is void. A program under which every slot dies, the one where it is alone
+too, while a known-good program passes right after it, is to blame itself: that is a `runtime_error` with its reason.
+Where no slot can be opened at all the run stops, so that the rest of it is not void but left for the next start.
 """
 
 from __future__ import annotations
@@ -12,17 +14,20 @@ import os
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from codecard.model import Execution, InfrastructureError, Limits, Program, Stage, Verdict, content_key
 from codecard.sandbox import proof
+from codecard.sandbox.known import GENEROUS, known_programs
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import toolchain
 from codecard.sandbox.verdicts import build_verdict, run_verdict, worth_repeating
 
 ATTEMPTS = 3
 REMEMBERED = 4096
+OPENING_DELAYS_S = (0.5, 1, 2, 4, 8, 16)
+"""Waits before another try to open a slot: an engine that restarts is back by then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +137,7 @@ class Executor:
                 raise SlotDied("the executor is closing")
             try:
                 with self._turns.alone() if alone else self._turns.together():
-                    execution, again = _Stages(self.sandbox, slots, job).go()
+                    execution, again = _Stages(self._open, self.sandbox, slots, job).go()
             except SlotDied as error:
                 reason = str(error)
                 with self._lock:
@@ -144,19 +149,47 @@ class Executor:
             repeat = True
         if repeat:
             return execution
+        blamed = self._known_good_passes(slots, job.program.language)
         return Execution(
-            verdict=Verdict.SANDBOX_ERROR,
+            verdict=Verdict.RUNTIME_ERROR if blamed else Verdict.SANDBOX_ERROR,
             image=self.sandbox.image(job.program.language).digest,
             attempts=ATTEMPTS,
-            reason=reason,
+            reason=f"its sandbox ended {ATTEMPTS} times: {reason}" if blamed else reason,
         )
+
+    def _known_good_passes(self, slots: dict[tuple[str, Stage], Slot], language: str) -> bool:
+        """Whether the sandbox is sound right now: the last attempt left no slot, so these are fresh ones."""
+        good = Job(tag=None, program=known_programs(language)["good"], limits=GENEROUS)
+        try:
+            with self._turns.alone():
+                execution, _ = _Stages(self._open, self.sandbox, slots, good).go()
+        except SlotDied:
+            return False
+        return execution.verdict is Verdict.PASSED
+
+    def _open(self, language: str, stage: Stage) -> Slot:
+        """Raises InfrastructureError when no slot could be opened for half a minute."""
+        for delay in OPENING_DELAYS_S:
+            try:
+                return self.sandbox.open_slot(language, stage)
+            except SlotDied as error:
+                cause = error
+            if self._stop.wait(delay):
+                raise SlotDied("the executor is closing")
+        raise InfrastructureError(f"no sandbox for {language} could be started: {cause}; try: codecard doctor")
 
 
 class _Stages:
     """Build and run of one job on one worker's slots."""
 
-    def __init__(self, sandbox: Sandbox, slots: dict[tuple[str, Stage], Slot], job: Job) -> None:
-        self.sandbox, self.slots, self.job = sandbox, slots, job
+    def __init__(
+        self,
+        open_slot: Callable[[str, Stage], Slot],
+        sandbox: Sandbox,
+        slots: dict[tuple[str, Stage], Slot],
+        job: Job,
+    ) -> None:
+        self.open_slot, self.sandbox, self.slots, self.job = open_slot, sandbox, slots, job
         self.language = job.program.language
 
     def go(self) -> tuple[Execution, bool]:
@@ -185,13 +218,13 @@ class _Stages:
 
     def _stage(self, stage: Stage, request: StageRequest) -> StageAnswer:
         where = (self.language, stage)
+        if where not in self.slots:
+            self.slots[where] = self.open_slot(self.language, stage)
         try:
-            if where not in self.slots:
-                self.slots[where] = self.sandbox.open_slot(self.language, stage)
             answer = self.slots[where].run(request)
-        except (SlotDied, InfrastructureError) as error:
+        except SlotDied:
             self._discard(where)
-            raise SlotDied(str(error)) from error
+            raise
         if not answer.clean:
             self._discard(where)
         return answer
