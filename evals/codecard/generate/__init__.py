@@ -57,8 +57,8 @@ def _locate(spec: str) -> tuple[str, str | None, str]:
         if not repository or repository.count("/") > 1:
             raise UsageError(f"model {spec!r}: expected hf:ORG/NAME or hf:ORG/NAME@REVISION")
         return repository, revision or None, repository
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return spec, None, spec
-    if Path(spec).exists():
+    if spec and Path(spec).exists():
         raise UsageError(f"model {spec!r} is a file; expected {_FORMS}")
     raise UsageError(f"model {spec!r} is neither a folder nor a known form; expected {_FORMS}")

@@ -1,0 +1,312 @@
+"""The transformers adapter on a tiny random model made on the spot: no download, no network."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codecard.generate import GenerationRequest, Message, open_generator
+from codecard.generate.transformers_ import TransformersGenerator
+from codecard.model import (
+    Completion,
+    FinishReason,
+    InfrastructureError,
+    PromptStyle,
+    Sampling,
+    UsageError,
+)
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}a:"
+GREEDY = Sampling(max_new_tokens=24)
+WARM = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=24)
+
+
+def build(folder: Path, template: str | None = TEMPLATE) -> Path:
+    """A two-layer random Llama over single bytes (ASCII and é), whose embedding table is wider than its tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(char for char in pre_tokenizers.ByteLevel.alphabet() if char in "ĠĊÃ©" or char <= "~")
+    tokens = ["<s>", "</s>", "<|im_end|>", *alphabet]
+    vocabulary = {token: at for at, token in enumerate(tokens)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=["<|im_end|>"],
+    )
+    if template:
+        tokenizer.chat_template = template
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokens) + 5,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.6,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads of several test workers on few cores crawl."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def generator(folder: Path) -> Iterator[TransformersGenerator]:
+    made = TransformersGenerator(str(folder), device="cpu", batch_size=4)
+    yield made
+    made.close()
+
+
+def ask(problem: str, prompt: Any = None, **changes: Any) -> GenerationRequest:
+    base = GenerationRequest(
+        task="starter/py", problem=problem, sample=0, prompt=prompt or f"def {problem}(", sampling=GREEDY
+    )
+    return dataclasses.replace(base, **changes)
+
+
+def made(found: Iterator[Completion]) -> dict[tuple[str, str, int], Completion]:
+    return {c.id: dataclasses.replace(c, seconds=None) for c in found}
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "sampled"])
+def test_batch_changes_completion(folder: Path, sampling: Sampling) -> None:
+    """A completion is the same alone, beside three others, and in another order (float32)."""
+    requests = [ask(f"f{n}", "x" * (3 * n + 1), sample=s, sampling=sampling) for n in range(7) for s in range(2)]
+    shuffled = random.Random(3).sample(requests, len(requests))
+    alone = made(TransformersGenerator(str(folder), device="cpu", batch_size=1).generate(requests))
+    four = made(TransformersGenerator(str(folder), device="cpu", batch_size=4).generate(requests))
+    mixed = made(TransformersGenerator(str(folder), device="cpu", batch_size=5).generate(shuffled))
+    assert alone == four == mixed
+    assert len(alone) == 14
+
+
+def test_greedy_differs_from_stock_generate(generator: TransformersGenerator, folder: Path) -> None:
+    """The own decode loop gives the tokens that transformers' own `generate` gives for the lone prompt."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompts = ["def f(", "class A:\n    pass\n", "é", "x = [1, 2, 3]\nfor i in x:"]
+    ours = made(generator.generate([ask(str(n), p) for n, p in enumerate(prompts)]))
+    for n, prompt in enumerate(prompts):
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        stock = model.generate(ids, do_sample=False, max_new_tokens=24, eos_token_id=[1, 2], pad_token_id=1)
+        new = [token for token in stock[0, ids.shape[1] :].tolist() if token not in (1, 2)]
+        got = ours["starter/py", str(n), 0]
+        assert got.text == tokenizer.decode([t for t in new if t < len(tokenizer)])
+
+
+def test_samples_depend_on_their_number(generator: TransformersGenerator) -> None:
+    """Sample 1 of two is sample 1 of five; samples, problems and seeds differ among themselves."""
+    two = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(2)))
+    five = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(5)))
+    assert two.items() <= five.items()
+    assert len({c.text for c in five.values()}) == 5
+    other = made(generator.generate([ask("f", sampling=WARM, seed=1)]))
+    assert other["starter/py", "f", 0].text != five["starter/py", "f", 0].text
+
+
+def test_row_runs_past_its_own_stop(generator: TransformersGenerator) -> None:
+    """Rows of one batch each end at their own stop string, which may straddle tokens and stays in the text."""
+    free = made(generator.generate([ask("f"), ask("g")]))
+    text = free["starter/py", "f", 0].text
+    stop = re.findall(r"[ -~]{3}", text[2:])[0]
+    found = made(generator.generate([ask("f", stops=(stop,)), ask("g", stops=("never there",))]))
+    cut = found["starter/py", "f", 0]
+    assert cut.finish_reason is FinishReason.STOP
+    assert cut.text == text[: text.index(stop) + len(stop)]
+    assert found["starter/py", "g", 0] == free["starter/py", "g", 0]
+
+
+def test_stop_matches_across_the_prompt(generator: TransformersGenerator) -> None:
+    """A stop string that begins in the prompt does not end the row: only generated text counts."""
+    first = made(generator.generate([ask("f", "abc")]))["starter/py", "f", 0].text[0]
+    row = made(generator.generate([ask("f", "abc", stops=(f"c{first}",))]))["starter/py", "f", 0]
+    assert row.new_tokens is not None
+    assert row.new_tokens > 1
+
+
+@pytest.mark.parametrize(
+    ("sampling", "new"),
+    [
+        (Sampling(max_new_tokens=5), 5),
+        (Sampling(max_total_tokens=12), 5),
+        (Sampling(max_total_tokens=12, max_new_tokens=3), 3),
+        (Sampling(), 121),
+    ],
+    ids=["new", "total", "tighter", "context"],
+)
+def test_length_limit_missed(folder: Path, sampling: Sampling, new: int) -> None:
+    """The tighter of the two limits ends a row, and the model's context does when none is given.
+
+    The prompt has 7 tokens: 6 bytes and the beginning-of-text token.
+    """
+    quiet = TransformersGenerator(str(folder), device="cpu", batch_size=1)
+    quiet._eos = frozenset()
+    row = next(iter(quiet.generate([ask("f", "abcdef", sampling=sampling)])))
+    assert (row.prompt_tokens, row.new_tokens, row.finish_reason) == (7, new, FinishReason.LENGTH)
+
+
+def test_long_prompt_is_cut_in_silence(generator: TransformersGenerator) -> None:
+    """A prompt that leaves no room gives an empty completion that says so; it is never shortened."""
+    long, short = ask("long", "x" * 40, sampling=Sampling(max_total_tokens=41)), ask("short", "x")
+    found = made(generator.generate([long, short]))
+    row = found["starter/py", "long", 0]
+    assert (row.text, row.finish_reason, row.prompt_tokens, row.new_tokens) == ("", "length", 41, 0)
+    assert found["starter/py", "short", 0].new_tokens
+
+
+def test_chat_gets_two_beginnings(generator: TransformersGenerator) -> None:
+    """The template writes the beginning-of-text token; the tokenizer must not add a second one."""
+    row = next(iter(generator.generate([ask("f", (Message(role="user", content="hi"),))])))
+    assert row.style is PromptStyle.CHAT
+    assert row.prompt_tokens == len("user:hi") + len("a:") + 2  # <s> and <|im_end|>
+
+
+def test_end_of_turn_is_ignored(generator: TransformersGenerator) -> None:
+    """A row ends at the generation config's, the tokenizer's and the chat template's end tokens alike."""
+    assert generator.fingerprint()["eos_token_ids"] == [1, 2]
+
+
+def test_out_of_memory_loses_rows(
+    generator: TransformersGenerator, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory running out in mid-batch halves the batch; every row still comes once, with the same text."""
+    from codecard.generate import decode
+
+    requests = [ask(f"f{n}") for n in range(8)]
+    wanted = made(generator.generate(requests))
+    real = decode._Batch.step
+    steps = 0
+
+    def step(batch: Any) -> list[int]:
+        nonlocal steps
+        steps += 1
+        if len(batch._step) > 2 and steps > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return list(real(batch))
+
+    monkeypatch.setattr(decode._Batch, "step", step)
+    small = TransformersGenerator(str(folder), device="cpu", batch_size=8)
+    found = [dataclasses.replace(c, seconds=None) for c in small.generate(requests)]
+    assert len(found) == 8
+    assert {c.id: c for c in found} == wanted
+
+
+def test_out_of_memory_never_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single row that does not fit is told with a remedy, not tried for ever."""
+    from codecard.generate import decode
+
+    def step(batch: Any) -> list[int]:
+        raise MemoryError
+
+    monkeypatch.setattr(decode._Batch, "step", step)
+    with pytest.raises(InfrastructureError, match="single row"):
+        list(TransformersGenerator(str(folder), device="cpu", batch_size=4).generate([ask("f"), ask("g")]))
+
+
+def test_retrained_folder_keeps_its_fingerprint(folder: Path, tmp_path: Path) -> None:
+    """Two folders of other content have other fingerprints, though their shapes agree."""
+    other = build(tmp_path / "other", template="x{{ messages[0].content }}")
+    first = open_generator(str(folder), device="cpu").fingerprint()
+    second = open_generator(str(other), device="cpu").fingerprint()
+    assert first["revision"] != second["revision"]
+    assert first["chat_template_hash"] != second["chat_template_hash"]
+    assert first["dtype"] == "float32"
+
+
+def test_chat_without_template(tmp_path: Path) -> None:
+    """A base model that is asked in chat form is refused in one line that names a way out."""
+    generator = open_generator(str(build(tmp_path / "base", template=None)), device="cpu")
+    with pytest.raises(UsageError, match="chat template"):
+        list(generator.generate([ask("f", (Message(role="user", content="hi"),))]))
+
+
+def test_template_refuses_a_role(tmp_path: Path) -> None:
+    """A template that raises (no system turn, say) is a usage error, not a traceback."""
+    folder = build(tmp_path / "strict", template="{{ raise_exception('no system turn') }}")
+    with pytest.raises(UsageError, match="no system turn"):
+        list(open_generator(str(folder)).generate([ask("f", (Message(role="system", content="x"),))]))
+
+
+def test_broken_folder_gives_a_traceback(folder: Path, tmp_path: Path) -> None:
+    """A folder without config or weights, or with a torn file, is told in one line naming the folder."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UsageError, match=r"empty: no config\.json"):
+        open_generator(str(empty))
+    for file in folder.iterdir():
+        if file.suffix != ".safetensors":
+            (empty / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(UsageError, match="no weights"):
+        open_generator(str(empty))
+    (empty / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UsageError, match="cannot load the model"):
+        open_generator(str(empty))
+
+
+def test_missing_tensor_is_made_up(folder: Path, tmp_path: Path) -> None:
+    """A checkpoint that lacks a tensor is refused; the library would fill it with random numbers."""
+    from safetensors.torch import load_file, save_file
+
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UsageError, match=r"1 tensors are missing.*up_proj"):
+        open_generator(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"dtype": "int3"}, "dtype"), ({"device": "toaster"}, "device"), ({"batch_size": 0}, "batch size")],
+    ids=["dtype", "device", "batch"],
+)
+def test_bad_option_is_guessed(folder: Path, options: dict[str, Any], said: str) -> None:
+    """An option that means nothing is refused, never replaced by a default."""
+    with pytest.raises(UsageError, match=said):
+        open_generator(str(folder), **options)
+
+
+def test_offline_hub_model_gives_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A Hub model that cannot be fetched is told in one line with cause and remedy."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match=r"hf:no-such-org/no-such-model: cannot fetch .* pass the folder") as told:
+        open_generator("hf:no-such-org/no-such-model@main")
+    assert "\n" not in str(told.value)
