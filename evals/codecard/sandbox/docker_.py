@@ -113,7 +113,7 @@ class DockerSlot:
             )
             self._container.start()
             self._channel = Channel(door.accept(30, self._alive), held=_SLOT_LIMITS)
-        except DockerException as error:
+        except (DockerException, OSError) as error:  # OSError: the HTTP client's own, when the engine is gone
             self._remove()
             raise SlotDied(f"docker: {_first_line(error)}") from error
         except SlotDied:
@@ -127,7 +127,7 @@ class DockerSlot:
 
         try:
             self._container.reload()
-        except DockerException:
+        except (DockerException, OSError):
             return False
         return bool(self._container.status in ("created", "running"))
 
