@@ -48,7 +48,8 @@ def rows_of(key: str, samples: Sequence[Sample]) -> Iterator[tuple[dict[str, Any
         passed = None if void else verdict == "passed"
         execution = {
             **identity, "verdict": verdict, "passed": passed, "void": void, "stage": "run",
-            "exit_code": 0 if passed else 1, "signal": None, "cpu_s": 0.1, "wall_s": 0.2, "peak_memory_bytes": 8_000_000, "stdout": "", "stderr": "",
+            "exit_code": 0 if passed else 1, "signal": None, "cpu_s": 0.1, "wall_s": 0.2,
+            "peak_memory_bytes": 8_000_000, "stdout": "", "stderr": "",
             "image": "sha256:11", "attempts": 1, "program": f"def f():\n{text}\ncheck(f)\n", "key": "k",
         }  # fmt: skip
         yield completion, {**execution, **given}

@@ -30,7 +30,7 @@ def wait(browser: Any, script: str) -> Any:
     """The script's value once it is true."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(browser, 20).until(lambda b: b.execute_script(f"return {script}"))
+    return WebDriverWait(browser, 60).until(lambda b: b.execute_script(f"return {script}"))
 
 
 def shown(browser: Any) -> list[str]:

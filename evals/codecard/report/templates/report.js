@@ -274,7 +274,9 @@
   }
 
   async function open(row, sample) {
+    current = row;
     const details = (await load(row.chunk))[row.place];
+    if (current !== row) return; // another was opened, or all closed, in the meantime
     const chosen = firstChoice(row, details);
     if (sample !== null) {
       details.sides.forEach((samples, side) => {
@@ -282,7 +284,6 @@
         if (position >= 0) chosen[side] = position;
       });
     }
-    current = row;
     $('detail-title').textContent = `${row.task} ${visible(row.problem)}`;
     show(row, details, chosen);
     const position = found.indexOf(row);
@@ -329,7 +330,7 @@
     const wanted = new URLSearchParams(location.hash.slice(1));
     const row = wanted.has('p') ? rows.find((r) => r.key === wanted.get('p')) : null;
     if (row) open(row, wanted.has('s') ? Number(wanted.get('s')) : null);
-    else if ($('detail').open) $('detail').close();
+    else if (current) leave();
   }
 
   // ---------------------------------------------------------------- events
@@ -346,13 +347,17 @@
   });
   $('previous').addEventListener('click', () => step(-1));
   $('next').addEventListener('click', () => step(1));
-  $('close').addEventListener('click', () => $('detail').close());
-  $('detail').addEventListener('close', () => {
-    history.replaceState(null, '', location.pathname + location.search);
+  /** Close, and put the focus back on the problem's link. */
+  function leave() {
     const link = current && [...$('list').querySelectorAll('tbody a')].find((a) => a.getAttribute('href') === address(current));
     current = null;
+    history.replaceState(null, '', location.pathname + location.search);
+    if ($('detail').open) $('detail').close();
     (link ?? $('search')).focus();
-  });
+  }
+  $('close').addEventListener('click', leave);
+  $('detail').addEventListener('cancel', (event) => { event.preventDefault(); leave(); });
+  $('detail').addEventListener('close', () => { if (current) leave(); });
   document.addEventListener('keydown', (event) => {
     const typing = event.target.closest('input, select, textarea');
     if (event.ctrlKey || event.metaKey || event.altKey) return;
