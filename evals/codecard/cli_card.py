@@ -31,7 +31,8 @@ CardFile = Annotated[Path, typer.Argument(help="the card: Markdown with or witho
 OutFile = Annotated[Path | None, typer.Option("--out", help="a file; default: standard output")]
 With = Annotated[list[Path] | None, typer.Option("--with", help="a run folder or a raw lm-eval output; repeatable")]
 RowNames = Annotated[
-    list[str] | None, typer.Option("--row", help="LABEL=MODEL: the row that a run's model stands in; repeatable")
+    list[str] | None,
+    typer.Option("--row", "--row-model", help="LABEL=MODEL: the row that a run's model stands in; repeatable"),
 ]
 
 

@@ -119,5 +119,5 @@ def average_of(table: ReportedTable, found: Iterable[Measurement]) -> Decimal | 
 
 
 def _same_metric(measurement: Measurement, column: ReportedColumn) -> bool:
-    """Zero-shot tasks have one metric each in the table; raw outputs are read by it already."""
+    """Zero-shot tasks have one metric each in the table; a raw output is read by it already."""
     return measurement.metric == column.metric or column.task.startswith("zero_shot/")

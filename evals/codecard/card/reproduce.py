@@ -53,6 +53,9 @@ class CellReport:
     estimate: Estimate | None = None
     model: str = ""
     where: str = ""
+    scale: float = 1.0
+    """What a value is multiplied with to be in the table's unit."""
+    suite: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,8 @@ class Choices:
     settings: Settings = field(default_factory=Settings)
     percent_format: str = ""
     """`round1` or `trunc1` instead of each row's own rule."""
+    model_index: str = "keep"
+    """`keep`: judged as values of the model they belong to; `replace`: as claims about the card's; `drop`: not."""
 
 
 def reproduce(
@@ -106,7 +111,8 @@ def reproduce(
             job = _RowJob(grid, definition, row, found.get(row.line, []), choices)
             cells += job.cells()
             tests += job.tests
-    cells += _front_matter(document, known, runs, choices)
+    if choices.model_index != "drop":
+        cells += _front_matter(document, known, runs, choices)
     return Report(cells=tuple(cells), row_tests=tuple(tests), notes=tuple(dict.fromkeys(notes)))
 
 
@@ -283,6 +289,8 @@ class _RowJob:
             estimate=measurement.estimate if measurement else None,
             model=given.model if given else "",
             where=given.where if given else "",
+            scale=float(self.table.scale),
+            suite=self.table.suite,
         )
 
 
@@ -322,6 +330,7 @@ def _front_matter(
             if column is None or number is None:
                 continue
             row = next((r for r in table.rows if same_model(entry.model, r.label)), None)
+            row = None if choices.model_index == "replace" else row
             holder = row.model if row and row.model else entry.model
             found = [m for (model, _), members in runs.items() if same_model(model, holder) for m in members]
             cells.append(
@@ -386,4 +395,6 @@ def _entry_report(
         estimate=measurement.estimate if measurement else None,
         model=measurement.model if measurement else "",
         where=measurement.where if measurement else "",
+        scale=float(scale),
+        suite=table.suite,
     )

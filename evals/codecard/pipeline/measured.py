@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,9 @@ def _variances(path: Path) -> dict[str, float]:
 
 
 def _judge(manifest: dict[str, Any]) -> str:
-    judge = manifest.get("judge")
-    if isinstance(judge, dict):
-        judge = judge.get("model") or judge.get("name")
-    return str(judge or "")
+    """The judge's name; where its ratings cannot stand beside the card's, the reason instead."""
+    judge = manifest.get("judge") or {}
+    return str(judge.get("remark") or judge.get("name") or "") if isinstance(judge, dict) else str(judge)
 
 
 def _revision(manifest: dict[str, Any]) -> str:
@@ -94,3 +93,25 @@ def _revision(manifest: dict[str, Any]) -> str:
     profile = manifest.get("profile")
     name = profile.get("name") if isinstance(profile, dict) else profile
     return load_profile(name).revision if name in profile_names() else ""
+
+
+def run_facts(path: Path, assumed: Mapping[str, object]) -> str:
+    """How a run was made, in a line, with what was assumed where it differs; empty for a raw output."""
+    if not path.is_dir():
+        return ""
+    manifest = read_manifest(path)
+    recipe = manifest.get("recipe") or {}
+    facts = [f"{path.resolve().name}: {manifest.get('model') or recipe.get('model') or 'completions made elsewhere'}"]
+    profile = manifest.get("profile")
+    if isinstance(profile, dict):
+        facts.append(f"profile {profile.get('name')}")
+    dtype = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(
+        str(recipe.get("dtype")), recipe.get("dtype")
+    )
+    found = {"n_samples": manifest.get("samples"), "prompt_style": recipe.get("prompt_style"), "dtype": dtype}
+    for name, word in (("n_samples", "samples"), ("prompt_style", "prompt"), ("dtype", "precision")):
+        value = found[name]
+        if value is not None:
+            differs = f" (assumed {assumed[name]})" if name in assumed and str(assumed[name]) != str(value) else ""
+            facts.append(f"{word} {value}{differs}")
+    return ", ".join(facts)

@@ -118,7 +118,7 @@ def _rows(task: ZeroShotTask, values: list[tuple[str, float]], key: str) -> list
             "task": task.key,
             "problem": document,
             "sample": 0,
-            "verdict": right.get(value, "") if task.counts else "",
+            "verdict": right[value] if task.counts else "rated",
             "passed": bool(value) if task.counts else None,
             "value": value,
             "void": "",

@@ -1,0 +1,142 @@
+"""`codecard reproduce`: the card's own protocol, then reported beside measured with a verdict per cell."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from codecard.card.assumptions import ASSUMPTIONS, Value, assumptions_of, checked_assumptions
+from codecard.card.beside import COLUMNS, beside_markdown, cell_texts, omnibus, report_rows, tally
+from codecard.card.markdown import find_tables
+from codecard.card.reported import ReportedTable, find_definition, load_reported
+from codecard.card.reproduce import Choices, Report, reproduce
+from codecard.cli_card import CardFile, RowNames, With, parse_rows, read_card, write_out
+from codecard.model import UsageError
+from codecard.pipeline.measured import read_measurements, run_facts
+from codecard.score.reproduction import Rung, Settings
+from codecard.tasks.paths import reported_dir
+
+STYLES = {
+    Rung.EXACT: "green",
+    Rung.CONSISTENT: "green",
+    Rung.CLOSE: "yellow",
+    Rung.NOT_REPRODUCED: "red",
+    Rung.NOT_COMPARABLE: "magenta",
+    Rung.NOT_ATTEMPTED: "dim",
+}
+
+
+def with_assumption_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each assumption; their values arrive as `assumed`, by name."""
+    own = inspect.signature(command, eval_str=True)
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != "assumed"]
+    added = [_option(assumption.name) for assumption in ASSUMPTIONS if assumption.name != "row_model"]
+
+    def wrapped(**given: Any) -> None:
+        assumed = {parameter.name: given.pop(parameter.name) for parameter in added}
+        command(**given, assumed=assumed)
+
+    wrapped.__doc__ = command.__doc__
+    wrapped.__name__ = command.__name__
+    wrapped.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
+    return wrapped
+
+
+def _option(name: str) -> inspect.Parameter:
+    assumption = next(a for a in ASSUMPTIONS if a.name == name)
+    kind: Any = str if assumption.default is None else type(assumption.default)
+    if assumption.name in ("max_new_tokens", "num_columns"):
+        kind = int
+    note = f": {', '.join(assumption.choices)}" if assumption.choices else ""
+    flag = assumption.flag if kind is not bool else f"{assumption.flag}/--no-{assumption.flag[2:]}"
+    option = typer.Option(flag, help=assumption.question + note, rich_help_panel=f"Assumptions: {assumption.suite}")
+    annotation: Any = Annotated[kind | None if assumption.default is None else kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=assumption.default, annotation=annotation)
+
+
+@with_assumption_flags
+def reproduce_command(
+    *,
+    card: CardFile,
+    measured: With = None,
+    model: Annotated[str | None, typer.Option("--model", help="run this model first (resumes on --run)")] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the run folder of --model")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="of each task: such a run judges nothing")] = None,
+    row: RowNames = None,
+    out: Annotated[Path | None, typer.Option("--out", help="also write the tables as Markdown")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="a list of cells")] = False,
+    assumed: dict[str, Value],
+) -> None:
+    """Judge every number of a card: reported beside measured, from given runs or from a run made now."""
+    document, known = read_card(card), load_reported(reported_dir())
+    values = checked_assumptions(assumed)
+    tables = _known_tables(document, known)
+    if not tables:
+        raise UsageError(f"{card}: no table that codecard knows ({', '.join(t.heading for t in known)})")
+    paths = list(measured or [])
+    if model is not None:
+        from codecard.cli_protocols import run_protocols
+
+        paths.append(run_protocols(list(tables.values()), model, run, limit, values))
+    choices = Choices(
+        rows=parse_rows(row),
+        measure_quoted=bool(values["measure_quoted_rows"]),
+        settings=Settings(assumed_reported_samples=int(values["assumed_reported_n"] or 0) or 1),
+        model_index=str(values["model_index"]),
+        percent_format="" if values["percent_format"] == "row" else str(values["percent_format"]),
+    )
+    report = reproduce(document, known, read_measurements(paths), choices)
+    notes = {heading: assumptions_of(table.suite, values) for heading, table in tables.items()}
+    facts = [fact for path in paths if (fact := run_facts(path, values))]
+    report = replace(report, notes=(*report.notes, *facts))
+    if out is not None:
+        write_out(beside_markdown(report, notes), out)
+    if as_json:
+        typer.echo(json.dumps(report_rows(report), indent=1, ensure_ascii=False))
+    else:
+        show_report(Console(), report, notes)
+
+
+def _known_tables(document: str, known: tuple[ReportedTable, ...]) -> dict[str, ReportedTable]:
+    """The card's tables that have a protocol, by heading; its model-index too."""
+    found = {}
+    for table in find_tables(document):
+        if (definition := find_definition(known, table)) is not None:
+            found[table.heading] = definition
+    if "model-index:" in document:
+        found |= {table.heading: table for table in known if table.front_matter}
+    return found
+
+
+def show_report(console: Console, report: Report, notes: dict[str, list[str]]) -> None:
+    """The tables on a terminal; text of the card is shown as it is, never as markup."""
+    for heading in dict.fromkeys(cell.table for cell in report.cells):
+        shown = Table(title=Text(heading), title_justify="left", box=None, pad_edge=False)
+        for name in COLUMNS:
+            shown.add_column(name, justify="right" if name in ("reported", "measured", "difference") else "left")
+        for cell in report.cells:
+            if cell.table == heading:
+                *texts, verdict = cell_texts(cell)
+                shown.add_row(*map(Text, texts), Text(verdict, style=STYLES[cell.outcome.rung]))
+        console.print(shown)
+        for test in report.row_tests:
+            if test.table == heading:
+                console.print(
+                    Text(f"{test.row}: all {test.cells} cells at once, {omnibus(test.chi2, test.cells, test.p)}")
+                )
+        for line in notes.get(heading, []):
+            console.print(Text(f"assumed: {line}", style="dim"))
+        console.print()
+    for note in report.notes:
+        console.print(Text(note, style="yellow"))
+    console.print(Text(tally(report)))
