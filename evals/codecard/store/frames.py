@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ class RunFrames:
         for name in ("completions", "executions", "scores"):
             frame: pd.DataFrame = getattr(self, name)
             path = folder / f"{name}.parquet"
-            _storable(frame).to_parquet(path, index=False)
+            frame.to_parquet(path, index=False)
             written.append(path)
         return written
 
@@ -63,16 +64,13 @@ def load_run(path: str | Path) -> RunFrames:
 
 
 def _frame(pd: Any, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=None if rows else list(columns))
+    plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    frame: pd.DataFrame = pd.DataFrame(plain, columns=None if rows else list(columns))
     return frame.astype({"passed": "boolean"}) if "passed" in frame else frame
 
 
-def _storable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Parquet holds Unicode only: lone surrogates of broken output become escapes, nested values text."""
-    return frame.map(_plain)
-
-
 def _plain(value: Any) -> Any:
+    """Arrow strings hold Unicode only: lone surrogates of broken output become escapes. Nested values: JSON."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return str(value) if isinstance(value, (dict, list)) else value
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
