@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from codecard.cli_mt_bench import judge
 from codecard.cli_run import run_command, score_command
 from codecard.model import LANGUAGES, CodecardError, UsageError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 images = typer.Typer(help="The sandbox images.", no_args_is_help=True)
 app.add_typer(images, name="images")
+app.add_typer(judge, name="judge")
 app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
 app.command("score", help="Execute and score completions made elsewhere.")(score_command)
 

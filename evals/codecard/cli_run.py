@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import datetime
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from codecard.cli_mt_bench import (
+    AllowMissing,
+    FastchatRegex,
+    JudgeAttempts,
+    JudgedModel,
+    JudgeName,
+    JudgeTokens,
+    JudgeUrl,
+    References,
+    System,
+    run_suite,
+    score_suite,
+)
 from codecard.cli_sql import (
     AsOf,
     DatabaseUrl,
@@ -26,6 +40,8 @@ from codecard.cli_sql import (
 from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
 from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
 from codecard.pipeline.code import CodeEvaluator
+from codecard.pipeline.mt_bench import SUITE as MT_BENCH
+from codecard.pipeline.mt_bench import MtBenchOptions
 from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
@@ -34,9 +50,10 @@ from codecard.store import write_text
 from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
 from codecard.tasks.paths import data_dir as default_data_dir
 
-SUITES = (*CODE_SUITES, SQL_SUITE)
+SUITES = (*CODE_SUITES, SQL_SUITE, MT_BENCH)
 
-Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, replay:FILE")]
+Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, openai:NAME, replay:FILE")]
+BaseUrl = Annotated[str | None, typer.Option("--base-url", help="server of openai:NAME; its key is OPENAI_API_KEY")]
 Suite = Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")]
 ProfileName = Annotated[str, typer.Option("--profile", help="the protocol: card-2024-03 or strict")]
 Out = Annotated[Path | None, typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>")]
@@ -62,6 +79,7 @@ def run_command(
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="bfloat16, float16, float32")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1)] = None,
+    base_url: BaseUrl = None,
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
@@ -71,6 +89,14 @@ def run_command(
     sql_prompt: SqlPrompt = None,
     num_columns: NumColumns = None,
     robust: Robust = False,
+    judge: JudgeName = None,
+    judge_base_url: JudgeUrl = None,
+    judge_attempts: JudgeAttempts = 1,
+    judge_max_new_tokens: JudgeTokens = None,
+    references: References = None,
+    allow_missing: AllowMissing = False,
+    fastchat_regex: FastchatRegex = False,
+    system: System = "",
 ) -> None:
     """Generate, execute, score, and write the run folder; run again on the same folder to resume."""
     console = Console(stderr=True)
@@ -95,6 +121,16 @@ def run_command(
         model=model,
         limit=limit,
     )
+    if MT_BENCH in suites:
+        options = MtBenchOptions(
+            judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
+            judge_max_new_tokens=judge_max_new_tokens, references=references, system=system,
+            temperature=temperature, max_new_tokens=max_new_tokens, seed=asking.seed,
+            allow_missing=allow_missing, reference_parser=fastchat_regex,
+        )  # fmt: skip
+        opening = {"dtype": dtype, "batch_size": batch_size, "base_url": base_url}
+        run_suite(replace(plan, samples=1), options, data_dir, opening)
+        return
     from codecard.generate import open_generator
 
     evaluators: list[Evaluator] = []
@@ -104,7 +140,7 @@ def run_command(
     evaluators += _evaluators(code, chosen, sandbox, data_dir, limit, workers, console, _languages(languages))
     try:
         with TerminalWatcher(console) as watcher:
-            generator = open_generator(model, dtype=dtype, batch_size=batch_size)
+            generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
             label = str(generator.fingerprint().get("model", model))
             try:
                 outcome = run(plan, evaluators, generator, asking, watcher)
@@ -129,6 +165,14 @@ def score_command(
     as_of: AsOf = None,
     sql_version: SqlVersion = None,
     robust: Robust = False,
+    judged_model: JudgedModel = None,
+    judge: JudgeName = None,
+    judge_base_url: JudgeUrl = None,
+    judge_attempts: JudgeAttempts = 1,
+    judge_max_new_tokens: JudgeTokens = None,
+    references: References = None,
+    allow_missing: AllowMissing = False,
+    fastchat_regex: FastchatRegex = False,
 ) -> None:
     """Execute and score completions made elsewhere; needs no model."""
     from codecard.store.importers import match, read_completion_file
@@ -143,6 +187,17 @@ def score_command(
         typed = SqlOptions(database_url=database_url, as_of=as_of, version=sql_version, robust=robust)
         asked = sql_plan(profile, typed, PromptStyle.RAW, data_dir=data_dir, workers=workers)
         _score_sql(files, asked, chosen, _out(out, files[0].stem), sql_version is not None)
+        return
+    if suites == (MT_BENCH,):
+        plan = RunPlan(
+            out=_out(out, files[0].stem), profile=chosen, suites=suites, samples=1, argv=tuple(sys.argv[1:])
+        )  # fmt: skip
+        options = MtBenchOptions(
+            judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
+            judge_max_new_tokens=judge_max_new_tokens, references=references,
+            allow_missing=allow_missing, reference_parser=fastchat_regex,
+        )  # fmt: skip
+        score_suite(plan, files, options, data_dir, judged_model)
         return
     rows = [row for file in files for row in read_completion_file(file, suites[0], language)]
     if not rows:

@@ -61,25 +61,25 @@ class GeneratorJudge:
 
     def judge(self, prompts: Iterable[JudgePrompt]) -> Iterator[Reply]:
         """A reply per prompt, as each arrives; at the end those whose request failed, with the reason."""
-        waiting = {(prompt.problem, prompt.turn): prompt for prompt in prompts}
+        waiting = {prompt.key: prompt for prompt in prompts}
         requests = [self._request(prompt) for prompt in waiting.values()]
         for completion in self._generator.generate(requests):
-            prompt = waiting.pop((completion.problem, completion.sample))
+            prompt = waiting.pop(completion.problem)
             if not completion.text and completion.finish_reason is FinishReason.LENGTH:
                 yield Reply(prompt=prompt, text=None, failure="the prompt leaves the judge no room")
             else:
                 yield Reply(prompt=prompt, text=clean_answer(completion.text, self._stops))
         failures = getattr(self._generator, "failures", {})
-        for (problem, turn), prompt in waiting.items():
-            failure = failures.get((TASK, problem, turn), "no reply")
+        for key, prompt in waiting.items():
+            failure = failures.get((TASK, key, 0), "no reply")
             yield Reply(prompt=prompt, text=None, failure=f"the judge did not answer: {failure}")
 
     def _request(self, prompt: JudgePrompt) -> GenerationRequest:
         system = (Message(role="system", content=prompt.system),) if prompt.system else ()
         return GenerationRequest(
             task=TASK,
-            problem=prompt.problem,
-            sample=prompt.turn,
+            problem=prompt.key,
+            sample=0,
             prompt=(*system, Message(role="user", content=prompt.user)),
             sampling=self._sampling,
         )
