@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from codecard.model import InfrastructureError, UsageError
-from codecard.sandbox.executor import Executor, Job
+from codecard.sandbox.executor import Executor
+from codecard.sandbox.stages import Job
 from codecard.sandbox.port import Image, Sandbox
 from codecard.tasks.definitions import unknown
 

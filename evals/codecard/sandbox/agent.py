@@ -36,6 +36,7 @@ REAPED_AT_ONCE = 1000
 STACK_BYTES = 8 * 1024**2
 COLLECT_BYTES = 64 * 1024**2
 LOAD_FACTOR = 10  # however busy the machine, a program never lasts longer than this many wall limits
+FOREVER_S = 10**8
 SILENT = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
 CGROUPS = ("/sys/fs/cgroup", "/cgroup")  # where the engine, or the bubblewrap adapter, shows the slot's own
 OOM_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("memory/memory.oom_control", "memory.events")]
@@ -88,6 +89,42 @@ def protect(filter_code: bytes) -> None:
     for option, value, pointer in steps:
         if LIBC.prctl(option, value, pointer, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option} failed")
+
+
+# ---------------------------------------------------------------- warm servers
+
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from servers import Server, ServerFailed, compile_inside, fork_program, program_status  # type: ignore[import-not-found]  # noqa: E402
+
+SERVERS: dict[int, Server] = {}  # pid → server; a slot has one at most
+
+
+def warm_server(request: dict[str, Any], start: bool = True) -> Server:
+    command = request["server"]
+    for server in SERVERS.values():
+        if server.command == command:
+            return server
+    if not start:
+        raise ServerFailed("the server is gone")
+    forget_server()
+
+    def prepare() -> None:
+        LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
+        apply_limits({**request["limits"], "cpu_s": FOREVER_S})
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+    server = Server(command, request["env"], prepare)
+    SERVERS[server.pid] = server
+    return server
+
+
+def forget_server() -> None:
+    for pid in list(SERVERS):
+        SERVERS.pop(pid).kill()
 
 
 # ---------------------------------------------------------------- one program
@@ -163,6 +200,11 @@ def spawn(request: dict[str, Any], out: int, err: int) -> int:
 def others() -> list[int]:
     """Every process in the namespace but the agent."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+
+def strays() -> list[int]:
+    """Every process but the agent and its warm server."""
+    return [pid for pid in others() if pid not in SERVERS]
 
 
 def waited(pids: list[int]) -> dict[str, float]:
@@ -241,23 +283,44 @@ class Run:
         self.ready: dict[str, float] = {}
         self.last = (0.0, 0.0)  # wall and CPU at the last look
         self.counted = counted_cpu()
+        self.started = time.monotonic()
 
     def go(self) -> None:
-        out_read, out_write = os.pipe2(os.O_CLOEXEC)
-        err_read, err_write = os.pipe2(os.O_CLOEXEC)
         kills = oom_kills()
-        started = time.monotonic()
-        self.main = spawn(self.request, out_write, err_write)
-        os.close(out_write)
-        os.close(err_write)
-        self._watch({out_read: self.out, err_read: self.err}, started)
-        self.wall = time.monotonic() - started
+        kind = self.request.get("server_kind")
+        try:
+            if kind == "inside":
+                self.status = compile_inside(warm_server(self.request), self.limits, lambda: self._all_cpu(0.0)) << 8
+            elif kind == "fork":
+                self._fork()
+        except ServerFailed as error:
+            forget_server()
+            self.killed, self.status = "server", 0
+            self.err.feed(str(error).encode())
+        if not kind or (self.status == 0 and not self.killed and self.request["command"]):
+            self._exec()
+        self.wall = time.monotonic() - self.started
         self.cpu = self._all_cpu(self.cpu)
         if not self.killed and self.cpu > self.limits["cpu_s"]:
             self.killed = "cpu"  # by the kernel, or it ended between two looks
         self.oom = oom_kills() > kills
 
-    def _watch(self, pipes: dict[int, Stream], started: float) -> None:
+    def _exec(self) -> None:
+        """The command, from a fork of the agent."""
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        self.status = None
+        self.main = spawn(self.request, out_write, err_write)
+        os.close(out_write)
+        os.close(err_write)
+        self._watch({out_read: self.out, err_read: self.err})
+
+    def _fork(self) -> None:
+        """The program in a fork of the warm server."""
+        self.main, out_read, err_read = fork_program(warm_server(self.request), self.limits["cpu_s"])
+        self._watch({out_read: self.out, err_read: self.err}, served=True)
+
+    def _watch(self, pipes: dict[int, Stream], served: bool = False) -> None:
         """Drain the pipes until the main process ends. Never waits for end-of-file: orphans may hold it."""
         pidfd = os.pidfd_open(self.main)
         poller = select.poll()
@@ -268,7 +331,7 @@ class Run:
             poller.register(fd, select.POLLIN)
         open_pipes = dict(pipes)
         ended = False
-        last_tick = started
+        last_tick = time.monotonic()
         while not ended:
             events = poller.poll(TICK_S * 1000)
             if any(fd == self.channel for fd, _ in events):
@@ -281,16 +344,16 @@ class Run:
             now = time.monotonic()
             if not self.killed and (now - last_tick >= TICK_S or not events):
                 last_tick = now
-                self._check(now - started)
+                self._check(now - self.started)
             if not self.killed and self.out.total + self.err.total > self.limits["output_bytes"]:
                 self._kill("output")
         os.close(pidfd)
-        self._reap()
+        self._reap_served() if served else self._reap()
         for fd in pipes:
             os.close(fd)
 
     def _check(self, wall: float) -> None:
-        live = others()
+        live = strays()
         live_cpu, memory, running = usage(live)
         cpu = self._all_cpu(self.cpu + live_cpu)
         self._credit(live, wall, cpu)
@@ -322,6 +385,17 @@ class Run:
         self.killed = reason
         kill_others()
 
+    def _reap_served(self) -> None:
+        """What the server says of its program; where the program took the server down, it is our child now."""
+        try:
+            self.status, cpu, peak = program_status(warm_server(self.request, start=False))
+            self.cpu += cpu
+            self.peak = max(self.peak, peak)
+            self._reap_orphans()
+        except ServerFailed:
+            forget_server()
+            self._reap()
+
     def _reap(self) -> None:
         _, status, used = os.wait4(self.main, 0)
         self.status = status
@@ -338,7 +412,10 @@ class Run:
             if found is None or (found.si_pid == self.main and self.status is None):
                 return
             _, _, used = os.wait4(found.si_pid, 0)
-            self._count(used)
+            if found.si_pid in SERVERS:
+                SERVERS.pop(found.si_pid).control.close()
+            else:
+                self._count(used)
 
     def _count(self, used: resource.struct_rusage) -> None:
         self.cpu += used.ru_utime + used.ru_stime
@@ -347,8 +424,9 @@ class Run:
     def sweep(self) -> bool:
         """Kill every other process and empty every writable place. True when nothing is left."""
         deadline = time.monotonic() + 3
-        while others():
+        while strays():
             kill_others()
+            forget_server()
             self._reap_orphans()
             if time.monotonic() > deadline:
                 return False
@@ -476,7 +554,9 @@ def serve(channel: socket.socket) -> None:
         run = Run(request, channel.fileno())
         place_files(request["files"], blobs)
         run.go()
-        kill_others()
+        if strays():
+            kill_others()
+            forget_server()
         proof = request.get("proof", "")
         answer = run.report()
         answer["proved"] = bool(proof) and os.path.exists(os.path.join(SCRATCH, proof))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from codecard.model import InfrastructureError, Stage, StageLimits
 from codecard.sandbox.cgroups import Cgroup
-from codecard.sandbox.channel import AGENT, Channel, Door, agent_command, own_user
+from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import toolchain
 from codecard.tasks.paths import cache_dir
@@ -98,7 +98,9 @@ def _walls(root: Path, *, door: Path | None = None, cgroup: Cgroup | None = None
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108
                 "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
     if door is not None:
-        command += ["--ro-bind", str(AGENT), "/codecard/agent.py", "--ro-bind", str(door), "/codecard/door"]
+        for path, inside in INSIDE.items():
+            command += ["--ro-bind", str(path), inside]
+        command += ["--ro-bind", str(door), "/codecard/door"]
     if cgroup is not None:
         for name, folder in cgroup.shown.items():
             command += ["--ro-bind", str(folder), f"/cgroup/{name}"]

@@ -21,7 +21,8 @@ from codecard.model import StageLimits
 from codecard.sandbox.port import SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.seccomp import seccomp_filter
 
-AGENT = Path(__file__).with_name("agent.py")
+INSIDE = {Path(__file__).with_name(name): f"/codecard/{name}" for name in ("agent.py", "servers.py")}
+"""The files of ours that a slot sees, read-only."""
 SOCKET_NAME = "socket"
 MAX_HEADER = 1 << 20
 MAX_BLOBS = 1 << 28
@@ -99,6 +100,8 @@ class Channel:
         limits = request.limits
         message: dict[str, Any] = {
             "command": list(request.command),
+            "server": list(request.server),
+            "server_kind": request.server_kind,
             "files": list(request.files),
             "env": ENVIRONMENT,
             "collect": list(request.collect),

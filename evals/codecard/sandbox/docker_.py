@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 from codecard.model import InfrastructureError, Stage, StageLimits
-from codecard.sandbox.channel import AGENT, Channel, Door, agent_command, own_user
+from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
 from codecard.sandbox.images import image_name, read_version
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 
@@ -107,7 +107,7 @@ class DockerSlot:
                     "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=1000,mode=1777",  # noqa: S108
                 },
                 volumes={
-                    str(AGENT): {"bind": "/codecard/agent.py", "mode": "ro"},
+                    **{str(path): {"bind": inside, "mode": "ro"} for path, inside in INSIDE.items()},
                     str(door.folder): {"bind": "/codecard/door", "mode": "ro"},
                 },
             )

@@ -14,15 +14,13 @@ import os
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from codecard.model import Execution, InfrastructureError, Limits, Program, Stage, Verdict, content_key
-from codecard.sandbox import proof
+from codecard.model import Execution, InfrastructureError, Stage, Verdict, content_key
 from codecard.sandbox.known import GENEROUS, known_programs
-from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
-from codecard.sandbox.toolchains import toolchain
-from codecard.sandbox.verdicts import build_verdict, run_verdict, worth_repeating
+from codecard.sandbox.port import Sandbox, Slot, SlotDied
+from codecard.sandbox.stages import Job, Stages
 
 ATTEMPTS = 3
 REMEMBERED = 4096
@@ -30,20 +28,12 @@ OPENING_DELAYS_S = (0.5, 1, 2, 4, 8, 16)
 """Waits before another try to open a slot: an engine that restarts is back by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A program to be run for one sample; `tag` is handed back with its execution."""
-
-    tag: object
-    program: Program
-    limits: Limits
-
-
 class Executor:
     """A pool of workers over one sandbox. Use as a context manager: leaving it closes every slot."""
 
-    def __init__(self, sandbox: Sandbox, workers: int | None = None) -> None:
+    def __init__(self, sandbox: Sandbox, workers: int | None = None, *, plain: bool = False) -> None:
         self.sandbox = sandbox
+        self.plain = plain
         self.workers = workers or os.cpu_count() or 1
         self.replaced_slots = 0
         self._turns = Turns()
@@ -137,7 +127,7 @@ class Executor:
                 raise SlotDied("the executor is closing")
             try:
                 with self._turns.alone() if alone else self._turns.together():
-                    execution, again = _Stages(self._open, self.sandbox, slots, job).go()
+                    execution, again = Stages(self._open, self.sandbox, slots, job, plain=self.plain).go()
             except SlotDied as error:
                 reason = str(error)
                 with self._lock:
@@ -162,7 +152,7 @@ class Executor:
         good = Job(tag=None, program=known_programs(language)["good"], limits=GENEROUS)
         try:
             with self._turns.alone():
-                execution, _ = _Stages(self._open, self.sandbox, slots, good).go()
+                execution, _ = Stages(self._open, self.sandbox, slots, good, plain=True).go()
         except SlotDied:
             return False
         return execution.verdict is Verdict.PASSED
@@ -177,76 +167,6 @@ class Executor:
             if self._stop.wait(delay):
                 raise SlotDied("the executor is closing")
         raise InfrastructureError(f"no sandbox for {language} could be started: {cause}; try: codecard doctor")
-
-
-class _Stages:
-    """Build and run of one job on one worker's slots."""
-
-    def __init__(
-        self,
-        open_slot: Callable[[str, Stage], Slot],
-        sandbox: Sandbox,
-        slots: dict[tuple[str, Stage], Slot],
-        job: Job,
-    ) -> None:
-        self.open_slot, self.sandbox, self.slots, self.job = open_slot, sandbox, slots, job
-        self.language = job.program.language
-
-    def go(self) -> tuple[Execution, bool]:
-        """The execution, and whether it is worth repeating alone. Raises SlotDied."""
-        tools, limits, program = toolchain(self.language), self.job.limits, self.job.program
-        name = proof.new_name()
-        files = {tools.source: proof.planted(program, name).encode("utf-8", "surrogatepass")}
-        if tools.build:
-            assert limits.build is not None
-            built = self._stage(
-                Stage.BUILD,
-                StageRequest(command=tools.build, files=files, limits=limits.build, collect=tools.artifacts),
-            )
-            failed = build_verdict(built)
-            if failed:
-                again = worth_repeating(built, failed, limits.build.cpu_s, limits.build.wall_s)
-                return self._execution(built, failed, Stage.BUILD), again
-            files = dict(built.files)
-        ran = self._stage(
-            Stage.RUN,
-            StageRequest(command=tools.run_command(program.options), files=files, limits=limits.run, proof=name),
-        )
-        verdict = run_verdict(ran, self.language, proof_planted=program.proof_at is not None)
-        again = worth_repeating(ran, verdict, limits.run.cpu_s, limits.run.wall_s)
-        return self._execution(ran, verdict, Stage.RUN), again
-
-    def _stage(self, stage: Stage, request: StageRequest) -> StageAnswer:
-        where = (self.language, stage)
-        if where not in self.slots:
-            self.slots[where] = self.open_slot(self.language, stage)
-        try:
-            answer = self.slots[where].run(request)
-        except SlotDied:
-            self._discard(where)
-            raise
-        if not answer.clean:
-            self._discard(where)
-        return answer
-
-    def _discard(self, where: tuple[str, Stage]) -> None:
-        slot = self.slots.pop(where, None)
-        if slot is not None:
-            slot.close()
-
-    def _execution(self, answer: StageAnswer, verdict: Verdict, stage: Stage) -> Execution:
-        return Execution(
-            verdict=verdict,
-            stage=stage,
-            exit_code=answer.exit_code,
-            signal=answer.signal,
-            cpu_s=answer.cpu_s,
-            wall_s=answer.wall_s,
-            peak_memory_bytes=answer.peak_memory_bytes,
-            stdout=answer.stdout.decode("utf-8", "replace"),
-            stderr=answer.stderr.decode("utf-8", "replace"),
-            image=self.sandbox.image(self.language).digest,
-        )
 
 
 class Turns:

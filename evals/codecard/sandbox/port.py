@@ -25,6 +25,10 @@ class StageRequest:
     files: Mapping[str, bytes]
     limits: StageLimits
     collect: tuple[str, ...] = ()
+    server: tuple[str, ...] = ()
+    """Command of a warm server that runs the program, before `command` where there is one."""
+    server_kind: str = ""
+    """`fork` for a server that forks per program, `inside` for one that compiles in itself."""
     proof: str = ""
     """Name of the file in the scratch folder whose existence proves that the tests ran to their end."""
 
@@ -36,7 +40,7 @@ class StageAnswer:
     exit_code: int | None
     signal: int | None
     killed: str
-    """Why the agent stopped it: cpu, wall, memory, output, or empty."""
+    """Why the agent stopped it: cpu, wall, memory, output, or empty; `server` when the warm server failed."""
     oom: bool
     proved: bool
     clean: bool
@@ -59,6 +63,8 @@ class Image:
     language: str
     digest: str
     version: str
+    warm: bool = True
+    """The image holds what the warm servers of its language need."""
 
 
 class Slot(Protocol):

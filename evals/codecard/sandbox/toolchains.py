@@ -15,6 +15,24 @@ JAVATUPLES = "javatuples"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Warm:
+    """The fast way to the same verdict. What it does not bring to a clean end is judged by the plain commands.
+
+    `build_when` is text that the source must begin with for the warm build to mean the same as the plain one.
+    """
+
+    build: tuple[str, ...] = ()
+    build_server: tuple[str, ...] = ()
+    build_kind: str = ""
+    build_when: str = ""
+    run: tuple[str, ...] = ()
+    run_with_javatuples: tuple[str, ...] = ()
+    run_server: tuple[str, ...] = ()
+    slower: bool = False
+    """The warm run may take longer than the plain one: a time-out is the plain command's to find."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
     """Commands run in a work folder that holds the file `source`; `build` is empty where there is none."""
 
@@ -26,6 +44,7 @@ class Toolchain:
     build: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     run_with_javatuples: tuple[str, ...] = ()
+    warm: Warm = Warm()
 
     def run_command(self, options: tuple[str, ...]) -> tuple[str, ...]:
         return self.run_with_javatuples if JAVATUPLES in options and self.run_with_javatuples else self.run
@@ -37,5 +56,9 @@ def toolchain(language: str) -> Toolchain:
     if not path.is_file():
         raise UsageError(f"no toolchain for language {language!r} in {sandbox_dir()}")
     fields: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    lists_as_tuples: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return Toolchain(**lists_as_tuples)
+    warm = Warm(**_tuples(fields.pop("warm", {})))
+    return Toolchain(**_tuples(fields), warm=warm)
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
