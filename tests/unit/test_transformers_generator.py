@@ -301,12 +301,17 @@ def test_bad_option_is_guessed(folder: Path, options: dict[str, Any], said: str)
         open_generator(str(folder), **options)
 
 
-def test_offline_hub_model_gives_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A Hub model that cannot be fetched is told in one line with cause and remedy."""
-    import huggingface_hub.constants
+def unreachable(self: Any, *given: Any, **options: Any) -> None:
+    raise ConnectionError("Name or service not known\n")
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+
+def test_offline_hub_model_gives_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A Hub model that cannot be fetched is told in one line with cause and remedy, at the first refusal."""
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UsageError, match=r"hf:no-such-org/no-such-model: cannot fetch .* pass the folder") as told:
-        open_generator("hf:no-such-org/no-such-model@main")
+    said = r"hf:no-such-org/no-model: the Hub cannot be reached \(Name or service not known\) .* pass a folder"
+    with pytest.raises(UsageError, match=said) as told:
+        open_generator("hf:no-such-org/no-model@main")
     assert "\n" not in str(told.value)

@@ -41,9 +41,7 @@ def open_generator(
     model, revision, name = _locate(spec)
     from codecard.generate.transformers_ import TransformersGenerator
 
-    return TransformersGenerator(
-        model, revision=revision, dtype=dtype, device=device, batch_size=batch_size, name=name
-    )
+    return TransformersGenerator(model, revision=revision, dtype=dtype, device=device, batch_size=batch_size, name=name)
 
 
 def _locate(spec: str) -> tuple[str, str | None, str]:

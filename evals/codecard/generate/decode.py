@@ -104,15 +104,11 @@ class _Batch:
         self._model = model
         self._accepts = inspect.signature(model.forward).parameters
         self._cache = DynamicCache(config=model.config)
-        self._inputs = torch.tensor(
-            [[0] * pad + row.ids for pad, row in zip(pads, rows, strict=True)], device=device
-        )
+        self._inputs = torch.tensor([[0] * pad + row.ids for pad, row in zip(pads, rows, strict=True)], device=device)
         self._mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads], device=device)
         self._positions = (self._mask.cumsum(dim=-1) - 1).clamp(min=0)
         self._step = torch.zeros(len(rows), dtype=torch.int64, device=device)
-        self._keys = torch.tensor(
-            [noise.row_key(r.seed, r.task, r.problem, r.sample) for r in requests], device=device
-        )
+        self._keys = torch.tensor([noise.row_key(r.seed, r.task, r.problem, r.sample) for r in requests], device=device)
         self._settings = torch.tensor(
             [(r.sampling.temperature, r.sampling.top_p, r.sampling.top_k) for r in requests],
             dtype=torch.float64,

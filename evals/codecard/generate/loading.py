@@ -34,9 +34,7 @@ class Loaded:
     device: str
 
 
-def load(
-    model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None
-) -> Loaded:
+def load(model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None) -> Loaded:
     """Load `model`, a folder or a Hub id. bfloat16 on a GPU and float32 on a CPU unless told otherwise.
 
     Code that comes with a model is never run (`trust_remote_code` stays off).
@@ -45,12 +43,16 @@ def load(
     device = _device(torch, device)
     dtype = _dtype(dtype, device)
     folder = Path(model)
+    offline = ""
     if folder.is_dir():
         _check_folder(folder)
-    tokenizer = _from_pretrained(transformers.AutoTokenizer, model, revision=revision)
+    else:
+        revision, offline = _pin(model, revision)
+    tokenizer = _from_pretrained(transformers.AutoTokenizer, model, offline, revision=revision)
     network, report = _from_pretrained(
         transformers.AutoModelForCausalLM,
         model,
+        offline,
         revision=revision,
         dtype=getattr(torch, dtype),
         output_loading_info=True,
@@ -73,9 +75,7 @@ def libraries() -> tuple[Any, Any]:
         import torch
         import transformers
     except ImportError as error:
-        raise InfrastructureError(
-            f"running a model here needs {error.name}: pip install 'codecard[hf]'"
-        ) from error
+        raise InfrastructureError(f"running a model here needs {error.name}: pip install 'codecard[hf]'") from error
     log: Any = transformers.utils.logging
     log.set_verbosity_error()
     log.disable_progress_bar()
@@ -120,21 +120,50 @@ def _weights(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
 
 
-def _from_pretrained(auto: Any, model: str, **options: Any) -> Any:
+def _from_pretrained(auto: Any, model: str, offline: str = "", **options: Any) -> Any:
+    """The tokenizer or the model; `offline` says why the Hub cannot be asked, so that only its cache is."""
     part = "tokenizer" if "Tokenizer" in auto.__name__ else "model"
-    where = f"model folder {model}" if Path(model).is_dir() else f"hf:{model}"
     try:
-        return auto.from_pretrained(model, **options)
+        return auto.from_pretrained(model, local_files_only=bool(offline), **options)
     except Exception as error:  # foreign code over foreign files: many kinds, one meaning
         if isinstance(error, MemoryError):
             raise
-        cause = " ".join(str(error).split())[:300] or type(error).__name__
+        cause = _line(error)
         if Path(model).is_dir():
-            raise UsageError(f"{where}: cannot load the {part}: {cause}") from error
+            raise UsageError(f"model folder {model}: cannot load the {part}: {cause}") from error
+        if offline:
+            raise UsageError(
+                f"hf:{model}: the Hub cannot be reached ({offline}) and the {part} is not in its local cache; "
+                "download the model where there is a network, or pass a folder as --model"
+            ) from error
         raise UsageError(
-            f"{where}: cannot fetch the {part}: {cause}. Check the name and the network (a gated model also "
-            "needs HF_TOKEN), or download it elsewhere and pass the folder as --model"
+            f"hf:{model}: cannot load the {part}: {cause}; check the name, and for a gated model HF_TOKEN"
         ) from error
+
+
+def _pin(model: str, revision: str | None) -> tuple[str | None, str]:
+    """The commit that `revision` stands for, and why the Hub cannot be reached (empty where it can).
+
+    Asked once before anything is loaded: so tokenizer and weights are of one commit, and a machine without a
+    network does not wait for the many retries of each file.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return HfApi().model_info(model, revision=revision, timeout=20).sha, ""
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500:
+            raise UsageError(
+                f"hf:{model}: the Hub has no such model or revision, or it is private (then set HF_TOKEN)"
+            ) from error
+        return revision, _line(error)
+    except Exception as error:  # the HTTP client's many kinds of no connection
+        return revision, _line(error)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _check_complete(model: str, report: Any) -> None:

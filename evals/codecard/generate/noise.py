@@ -79,9 +79,7 @@ def draw(
     return tokens
 
 
-def _sample(
-    logits: torch.Tensor, settings: torch.Tensor, keys: torch.Tensor, step: torch.Tensor
-) -> torch.Tensor:
+def _sample(logits: torch.Tensor, settings: torch.Tensor, keys: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     scaled = logits.double() / settings[:, 0:1]
     vocabulary = scaled.shape[-1]
     top_p, top_k = settings[:, 1], settings[:, 2]

@@ -36,9 +36,7 @@ class ReplayGenerator:
         for request in requests:
             key = (request.task, request.problem, request.sample)
             if key not in self._rows:
-                raise UsageError(
-                    f"replay file {self._path}: no completion of {key[0]} {key[1]} sample {key[2]}"
-                )
+                raise UsageError(f"replay file {self._path}: no completion of {key[0]} {key[1]} sample {key[2]}")
             yield self._rows[key]
 
     def close(self) -> None:
@@ -56,9 +54,7 @@ def _rows(path: Path, content: bytes) -> dict[tuple[str, str, int], Completion]:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise UsageError(f"replay file {path}, line {number}: {detail}") from error
         if rows.setdefault(completion.id, completion) != completion:
-            raise UsageError(
-                f"replay file {path}, line {number}: a second, different row for {completion.id}"
-            )
+            raise UsageError(f"replay file {path}, line {number}: a second, different row for {completion.id}")
     return rows
 
 

@@ -94,7 +94,5 @@ def _by_decoding(tokenizer: Any, size: int) -> list[bytes]:
     """What each token adds to the text of an anchor before it (a decoder may drop a leading space)."""
     anchor = tokenizer("a", add_special_tokens=False)["input_ids"]
     before = len(tokenizer.decode(anchor, clean_up_tokenization_spaces=False))
-    texts = tokenizer.batch_decode(
-        [[*anchor, token] for token in range(size)], clean_up_tokenization_spaces=False
-    )
+    texts = tokenizer.batch_decode([[*anchor, token] for token in range(size)], clean_up_tokenization_spaces=False)
     return [text[before:].encode("utf-8", "replace") for text in texts]
