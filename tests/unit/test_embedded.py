@@ -42,7 +42,7 @@ def test_broken_conversion_is_loaded_later(cache: Path, monkeypatch: pytest.Monk
     """A conversion that breaks off leaves nothing behind; the next one starts anew."""
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "_model", lambda path: Saved("model.safetensors", OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(InfrastructureError, match="disk full; set CODECARD_CACHE"):
             embedded.embedded_folder()
     assert list(cache.iterdir()) == []
     folder = embedded.embedded_folder()

@@ -43,7 +43,13 @@ def embedded_folder() -> Path:
         raise InfrastructureError(f"the embedded model needs {error.name}: {_INSTALL}") from error
     folder = cache_dir() / "models" / f"smollm2-135m-instruct-{digest}-transformers-{version}"
     if not folder.is_dir():
-        _convert(gguf, folder)
+        try:
+            _convert(gguf, folder)
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot write the embedded model to {folder.parent}: {error.strerror or error}; "
+                "set CODECARD_CACHE to a folder with 1 GB to spare"
+            ) from error
     return folder
 
 
