@@ -256,7 +256,21 @@
     return element('div', {}, element('h3', {}, title), element('div', { class: 'code', tabindex: '0', role: 'region', 'aria-label': title }, element('pre', { class: 'diff' }, ...nodes)));
   }
 
+  /** A judged dialogue: each turn's question, and below it the answer beside the judgment. */
+  function dialogue(turns) {
+    return turns.flatMap(({ turn, question, answer, judgment, rating, void: why }) => [
+      block(`Question, turn ${turn}`, question),
+      element('div', { class: 'sides' },
+        element('div', {}, block(`Answer, turn ${turn}`, answer) ?? element('p', { class: 'void' }, '∅ no answer')),
+        element('div', {},
+          element('p', { class: rating === null ? 'void' : '' }, rating === null ? `∅ turn ${turn}: ${visible(why)}` : `Rating of turn ${turn}: ${rating}`),
+          block(`Judgment, turn ${turn}`, judgment)),
+      ),
+    ]);
+  }
+
   function sideBlocks(sample, limits, open) {
+    if (sample.turns.length) return [facts(sample, limits), ...dialogue(sample.turns)];
     return [
       facts(sample, limits),
       block('stderr', sample.stderr), block('stdout', sample.stdout),
@@ -316,7 +330,7 @@
       both ? null : element('div', { class: 'sides' }, ...columnsOf),
       both ? diffBlock(programs[0], programs[1]) : null,
       both ? element('div', { class: 'sides' }, ...columnsOf) : null,
-      block('Prompt', details.prompt, { open: !compared }),
+      picked.some((sample) => sample?.turns.length) ? null : block('Prompt', details.prompt, { open: !compared }),
       ...programs.map((program, side) => block(compared ? `Program, ${side ? 'new' : 'base'}` : 'Program as executed', program, { open: !compared, numbers: true })),
     ].filter(Boolean));
   }
