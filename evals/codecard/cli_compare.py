@@ -20,7 +20,7 @@ from codecard.model import Comparison, Decision, UsageError
 from codecard.report.pages import comparison_rows, interval_text, p_text, results_table, value_text
 from codecard.report.reported import reported_numbers
 from codecard.report.text import printable
-from codecard.score import Compared, compare, suite_of, summarise
+from codecard.score import Compared, compare, suite_of
 from codecard.score.paired import MARGIN, Pair, pair_up
 from codecard.store.comparable import Mismatch, check_comparable
 from codecard.store.outcomes import Outcomes, RunData, read_outcomes, read_run, write_baseline
@@ -261,14 +261,14 @@ def _render(data: RunData, chosen: Format, *, fail_wrong: bool) -> str:
 def _run_json(data: RunData) -> dict[str, Any]:
     scores = {
         task: {metric: dataclasses.asdict(estimate) for metric, estimate in found.items()}
-        for task, found in summarise(data.scores).items()
+        for task, found in data.summary.items()
     }
     return {"run": data.name, "manifest": data.manifest, "scores": scores}
 
 
 def _show_run(data: RunData) -> None:
     console = Console()
-    estimates, reported = summarise(data.scores), reported_numbers(data)
+    estimates, reported = data.summary, reported_numbers(data)
     for suite in dict.fromkeys(suite_of(task) for task in estimates):
         table = results_table(suite, estimates, reported)
         grid = Table(title=Text(printable(f"{data.name}: {suite}")), title_style="bold", title_justify="left")

@@ -158,7 +158,14 @@ def _sample(key: Key, sample: int, run: RunData) -> dict[str, Any]:
         **{name: _rounded(row.get(name)) for name in ("cpu_s", "wall_s")},
         "attempts": row.get("attempts") or 1,
         **{name: _clip(row.get(name)) for name in ("stdout", "stderr", "program")},
+        "turns": [_turn(turn) for turn in row.get("turns", ())],
     }
+
+
+def _turn(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """One turn of a judged dialogue."""
+    texts = {name: _clip(turn.get(name)) for name in ("question", "answer", "judgment")}
+    return {"turn": turn["turn"], "rating": turn.get("rating"), "void": turn.get("void") or "", **texts}
 
 
 def _generated(completion: Completion | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from codecard.model import Comparison, Decision, Score, UsageError
 from codecard.report.text import clip, printable
-from codecard.score import Compared, is_rated, suite_of, summarise
+from codecard.score import Compared, is_rated, suite_of
 from codecard.score.paired import Pair
 from codecard.store.outcomes import RunData
 
@@ -24,7 +24,7 @@ def run_junit(run: RunData, *, fail_wrong: bool = False) -> str:
     problems: dict[str, dict[str, list[Score]]] = {}
     for score in run.scores:
         problems.setdefault(score.task, {}).setdefault(score.problem, []).append(score)
-    estimates = summarise(run.scores)
+    estimates = run.summary
     suites = []
     for task, members in problems.items():
         suite = _suite(task)

@@ -10,7 +10,7 @@ import numpy as np
 
 from codecard.model import Comparison, Decision, Estimate
 from codecard.report import plots
-from codecard.score import Compared, is_rated, suite_of, summarise
+from codecard.score import Compared, is_rated, suite_of
 from codecard.store.outcomes import RunData
 from codecard.store.run_folder import Row
 
@@ -127,6 +127,7 @@ def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Data type", recipe.get("dtype")),
         ("Backend", recipe.get("backend")),
         ("Sandbox", manifest.get("sandbox")),
+        ("Judge", _judge(manifest.get("judge"))),
         ("Completions", f"{len(run.completions):,}"),
         ("Executions", f"{len(run.executions):,}"),
         ("Void", f"{sum(score.value is None for score in run.scores):,}"),
@@ -139,6 +140,11 @@ def _name(value: object) -> object:
     return value.get("name") if isinstance(value, dict) else value
 
 
+def _judge(judge: object) -> object:
+    """The judge's name, or the sentence that says what its scores may not be compared with."""
+    return judge.get("remark") or judge.get("name") if isinstance(judge, dict) else judge
+
+
 def _sampling(sampling: Mapping[str, object]) -> str:
     if not sampling.get("temperature"):
         return "greedy"
@@ -147,7 +153,7 @@ def _sampling(sampling: Mapping[str, object]) -> str:
 
 def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
     """`reported` maps task (or `suite/average`) to the published text of its number."""
-    estimates = summarise(run.scores)
+    estimates = run.summary
     suites = list(dict.fromkeys(suite_of(task) for task in estimates))
     drawings = [plot for suite in suites for plot in _suite_plots(run, suite, estimates, reported)]
     return Page(
@@ -167,7 +173,7 @@ def manifest_text(manifest: Row) -> str:
 
 
 Estimates = Mapping[str, Mapping[str, Estimate]]
-"""Task → metric → estimate, as `summarise` gives them."""
+"""Task → metric → estimate, as `RunData.summary` gives them."""
 
 
 def results_table(suite: str, estimates: Estimates, reported: Mapping[str, str]) -> PageTable:
@@ -207,7 +213,7 @@ def _suite_plots(
     reported: Mapping[str, str],
 ) -> Iterable[Plot]:
     bars = []
-    metric = "rating" if is_rated(suite) else "pass@1"
+    metric = "score" if is_rated(suite) else "pass@1"
     for task, found in estimates.items():
         estimate = found.get(metric)
         if suite_of(task) != suite or estimate is None or estimate.value is None:

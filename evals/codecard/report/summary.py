@@ -9,7 +9,7 @@ from pathlib import Path
 from codecard.model import Comparison, UsageError
 from codecard.report.pages import DECISIONS, TableRow, comparison_table, model_of, results_table
 from codecard.report.text import markdown
-from codecard.score import Compared, suite_of, summarise
+from codecard.score import Compared, suite_of
 from codecard.store.outcomes import Outcomes, RunData
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -18,7 +18,7 @@ FLIPS_SHOWN = 25
 
 def run_summary(run: RunData, reported: Mapping[str, str] | None = None) -> str:
     """A heading and one table a suite."""
-    estimates = summarise(run.scores)
+    estimates = run.summary
     lines = [f"## {markdown(model_of(run.manifest))}", "", f"Run {markdown(run.name)}", ""]
     for suite in dict.fromkeys(suite_of(task) for task in estimates):
         table = results_table(suite, estimates, reported or {})

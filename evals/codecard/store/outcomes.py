@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codecard.model import Completion, Score, UsageError
+from codecard.card.measurements import estimates_of
+from codecard.model import Completion, Estimate, Score, UsageError
+from codecard.score import is_rated, suite_of, summarise
 from codecard.store.journal import read_journal
 from codecard.store.run_folder import (
     COMPLETIONS,
@@ -64,6 +66,19 @@ class RunData:
     @property
     def scores(self) -> tuple[Score, ...]:
         return tuple(self._score(key) for key in self._planned())
+
+    @property
+    def summary(self) -> dict[str, dict[str, Estimate]]:
+        """Every task's estimates from its outcomes; of a rated task, those of scores.json.
+
+        A rated sample's value pools its turns, and a mean over the samples that are whole would turn the
+        refusal of a score into a score.
+        """
+        kept = {task: found for task, found in self.estimates.items() if is_rated(suite_of(task))}
+        rated: dict[str, dict[str, Estimate]] = {}
+        for (task, metric), estimate in estimates_of(kept, str(self.path / SCORES)).items():
+            rated.setdefault(task, {})[metric] = estimate
+        return summarise(score for score in self.scores if score.task not in rated) | rated
 
     @property
     def outcomes(self) -> Outcomes:

@@ -175,11 +175,11 @@
 
   function facts(sample, limits) {
     const verdict = sample.verdict ? words(sample.verdict) : 'no execution';
-    const tone = sample.passed === true ? 'good' : sample.passed === false ? 'bad' : 'void';
+    const tone = sample.passed === true ? 'good' : sample.passed === false ? 'bad' : sample.rating !== null ? '' : 'void';
     const tokens = sample.new_tokens === null ? null : `${sample.new_tokens} new${sample.prompt_tokens === null ? '' : `, ${sample.prompt_tokens} in the prompt`}`;
     const memory = sample.peak_memory_bytes ? `${(sample.peak_memory_bytes / 2 ** 20).toFixed(1)} MiB` : null;
     const pairs = [
-      ['Verdict', element('strong', { class: tone }, `${SIGNS[sample.passed]} ${verdict}`)],
+      ['Verdict', element('strong', { class: tone }, sample.rating !== null ? verdict : `${SIGNS[sample.passed]} ${verdict}`)],
       ['Counts as', sample.rating !== null ? `rating ${sample.rating}` : sample.passed === true ? 'passed' : sample.passed === false ? 'not passed' : 'void'],
       ['Why void', sample.void || null],
       ['Stage', sample.stage], ['Exit code', sample.exit_code], ['Signal', sample.signal],
@@ -260,7 +260,7 @@
   function dialogue(turns) {
     return turns.flatMap(({ turn, question, answer, judgment, rating, void: why }) => [
       block(`Question, turn ${turn}`, question),
-      element('div', { class: 'sides' },
+      element('div', { class: 'sides dialogue' },
         element('div', {}, block(`Answer, turn ${turn}`, answer) ?? element('p', { class: 'void' }, '∅ no answer')),
         element('div', {},
           element('p', { class: rating === null ? 'void' : '' }, rating === null ? `∅ turn ${turn}: ${visible(why)}` : `Rating of turn ${turn}: ${rating}`),
