@@ -322,7 +322,10 @@ class Run:
 
     def _watch(self, pipes: dict[int, Stream], served: bool = False) -> None:
         """Drain the pipes until the main process ends. Never waits for end-of-file: orphans may hold it."""
-        pidfd = os.pidfd_open(self.main)
+        try:
+            pidfd = os.pidfd_open(self.main)
+        except ProcessLookupError:  # a program of the server's has ended already
+            pidfd = os.eventfd(1, os.EFD_CLOEXEC)
         poller = select.poll()
         poller.register(pidfd, select.POLLIN)
         poller.register(self.channel, select.POLLHUP)
