@@ -1,0 +1,28 @@
+"""The proof that the tests ran to their end: planted where the tests end, under a name nobody can know before."""
+
+from __future__ import annotations
+
+import pytest
+
+from codecard.model import LANGUAGES, Program
+from codecard.sandbox.proof import new_name, planted
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_proof_changes_the_program_elsewhere(language: str) -> None:
+    source = "the program { the tests }"
+    text = planted(Program(language=language, source=source, proof_at=24), "NAME")
+    assert text.startswith(source[:24])
+    assert text.endswith(source[24:])
+    assert text.count("/tmp/NAME") == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_program_without_a_known_end_is_touched(language: str) -> None:
+    assert planted(Program(language=language, source="as it stands"), "NAME") == "as it stands"
+
+
+def test_names_repeat_or_can_be_guessed() -> None:
+    names = {new_name() for _ in range(100)}
+    assert len(names) == 100
+    assert all(len(name) >= 32 for name in names)
