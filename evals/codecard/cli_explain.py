@@ -1,0 +1,98 @@
+"""`codecard explain`: how much of the difference between two profiles each of their settings makes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from codecard.model import LANGUAGES, UsageError
+from codecard.pipeline.explain import CompletionMeasurer, Explanation, explain
+from codecard.store.importers import read_completion_file
+from codecard.tasks.definitions import CODE_SUITES, load_profile, unknown
+from codecard.tasks.paths import data_dir as default_data_dir
+
+
+def explain_command(
+    a: Annotated[str, typer.Argument(help="a profile")],
+    b: Annotated[str, typer.Argument(help="another profile")],
+    files: Annotated[list[Path], typer.Argument(help="run folders or completion files: the same for both")],
+    suite: Annotated[str, typer.Option("--suite", help=", ".join(CODE_SUITES))] = "multipl_e",
+    language: Annotated[str | None, typer.Option("--language", help="where a format does not name it")] = None,
+    sandbox: Annotated[str | None, typer.Option("--sandbox", help="docker or bwrap")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="default: CODECARD_DATA")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="steps with their effect on each task")] = False,
+) -> None:
+    """Score the same completions under two profiles and say which setting makes how much of the difference."""
+    if suite not in CODE_SUITES:
+        raise UsageError(unknown("suite", suite, list(CODE_SUITES)))
+    paths = [file / "completions.jsonl" if file.is_dir() else file for file in files]
+    rows = [row for file in paths for row in read_completion_file(file, suite, language)]
+    if not rows:
+        raise UsageError(f"no completions in {', '.join(map(str, files))}")
+    console = Console(stderr=True)
+    measurer = CompletionMeasurer(
+        rows=rows,
+        suite=suite,
+        sandbox=sandbox,
+        data_dir=data_dir or default_data_dir(),
+        workers=workers,
+        languages=frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES) or None,
+        told=lambda text: console.print(text, style="dim", highlight=False, markup=False),
+    )
+    found = explain(load_profile(a), load_profile(b), measurer)
+    if as_json:
+        typer.echo(json.dumps(explanation_json(found), indent=1, ensure_ascii=False))
+    else:
+        show_explanation(Console(), found)
+
+
+def explanation_json(found: Explanation) -> dict[str, object]:
+    """Plain values for `--json`; names are a contract."""
+    return {
+        "a": found.a,
+        "b": found.b,
+        "samples": found.samples,
+        "void": found.voids,
+        "first": found.first,
+        "last": found.last,
+        "total": found.total,
+        "steps": [
+            {
+                "step": step.name,
+                "settings": step.settings,
+                "delta": step.deltas,
+                "gained": [list(sample) for sample in step.gained],
+                "lost": [list(sample) for sample in step.lost],
+            }
+            for step in found.steps
+        ],
+        "without_effect": list(found.unused),
+    }
+
+
+def show_explanation(console: Console, found: Explanation) -> None:
+    """Points of pass@1 by step and task."""
+    tasks = list(found.first)
+    table = Table(box=None, pad_edge=False)
+    for name in ("step", "settings", *(task.split("/")[-1] for task in tasks), "gained", "lost"):
+        table.add_column(name, justify="left" if name in ("step", "settings") else "right")
+    table.add_row(Text(found.a), "", *(f"{100 * found.first[task]:.2f}" for task in tasks), "", "")
+    for step in found.steps:
+        deltas = [f"{100 * step.deltas.get(task, 0.0):+.2f}" if step.changed else "" for task in tasks]
+        counts = [str(len(step.gained)), str(len(step.lost))] if step.changed else ["", ""]
+        table.add_row(step.name, Text(step.settings or "the same in both"), *deltas, *counts)
+    table.add_row(Text(found.b), "", *(f"{100 * found.last[task]:.2f}" for task in tasks), "", "")
+    table.add_row("difference", "", *(f"{100 * found.total[task]:+.2f}" for task in tasks), "", "")
+    console.print(table)
+    console.print(Text(f"{found.samples} samples, points of pass@1; each step on top of those above it", style="dim"))
+    if found.voids:
+        console.print(Text(f"up to {found.voids} samples void: not in these numbers", style="yellow"))
+    if found.unused:
+        console.print(Text(f"they also differ in how a model is asked: {', '.join(found.unused)}", style="dim"))
