@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecard.model import Completion, PromptStyle
-from codecard.report.plots import VERDICTS
 from codecard.report.text import clip
 from codecard.score import is_rated, suite_of
 from codecard.store.outcomes import RunData
@@ -74,7 +73,7 @@ def embed(runs: Sequence[RunData], names: Sequence[str]) -> Embedded:
         size += len(details)
     if pending:
         blocks.append(_block(pending))
-    index = {"sides": list(names), "tasks": tasks, "verdicts": list(VERDICTS), "rows": rows}
+    index = {"sides": list(names), "tasks": tasks, "rows": rows}
     return Embedded(index=_dumps(index).replace("<", "\\u003c"), blocks=tuple(blocks))
 
 

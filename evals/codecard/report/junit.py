@@ -28,7 +28,7 @@ def run_junit(run: RunData, *, fail_wrong: bool = False) -> str:
     suites = []
     for task, members in problems.items():
         suite = _suite(task)
-        for metric, estimate in estimates[task].items():
+        for metric, estimate in estimates.get(task, {}).items():
             for name in ("value", "low", "high", "n", "void"):
                 suite.add_property(f"{metric} {name}", _number(getattr(estimate, name)))
         suite.add_testcases([_case(run, scores, fail_wrong=fail_wrong) for scores in members.values()])

@@ -186,11 +186,11 @@ def results_table(suite: str, estimates: Estimates, reported: Mapping[str, str])
         cells = [_estimate_cell(found.get(metric), task) for metric in metrics]
         if shown:
             cells.append(CellText(text=reported.get(task, DASH)))
-        first = found[metrics[0]]
+        first = next(iter(found.values()))
         void = CellText(text=str(first.void), tone="void" if first.void else "")
         cells += [CellText(text=str(first.n)), void]
         rows.append(TableRow(label=task.split("/", 1)[1], cells=tuple(cells), average=task.endswith("/average")))
-    methods = sorted({found[metrics[0]].method for found in tasks.values()})
+    methods = sorted({estimate.method for found in tasks.values() for estimate in found.values()})
     columns = ("Task", *metrics, *(("Reported",) if shown else ()), "Problems", "Void samples")
     caption = f"Measured, with 95 % intervals across problems ({'; '.join(methods)})."
     return PageTable(title=suite, caption=caption, columns=columns, rows=tuple(rows))
@@ -206,29 +206,23 @@ def _estimate_cell(estimate: Estimate | None, task: str) -> CellText:
     )
 
 
-def _suite_plots(
-    run: RunData,
-    suite: str,
-    estimates: Estimates,
-    reported: Mapping[str, str],
-) -> Iterable[Plot]:
-    bars = []
-    metric = "score" if is_rated(suite) else "pass@1"
-    for task, found in estimates.items():
-        estimate = found.get(metric)
-        if suite_of(task) != suite or estimate is None or estimate.value is None:
-            continue
-        bars.append(
-            plots.Bar(
-                label=task.split("/", 1)[1],
-                value=estimate.value,
-                low=estimate.value if estimate.low is None else estimate.low,
-                high=estimate.value if estimate.high is None else estimate.high,
-                reported=_number(reported.get(task)),
-            )
+def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mapping[str, str]) -> Iterable[Plot]:
+    """Each task's first metric with its interval, then verdicts, times and token rates."""
+    members = {task: next(iter(found.items())) for task, found in estimates.items() if suite_of(task) == suite}
+    bars = [
+        plots.Bar(
+            label=task.split("/", 1)[1],
+            value=estimate.value,
+            low=estimate.value if estimate.low is None else estimate.low,
+            high=estimate.value if estimate.high is None else estimate.high,
+            reported=_number(reported.get(task)),
         )
+        for task, (_, estimate) in members.items()
+        if estimate.value is not None
+    ]
     if bars:
         note = "Diamonds: reported." if any(bar.reported is not None for bar in bars) else ""
+        metric = " / ".join(dict.fromkeys(name for name, _ in members.values()))
         svg = plots.interval_plot(bars, metric, f"{suite}-values")
         yield Plot(title=f"{suite}: {metric}", svg=svg, caption=f"Bars: 95 % interval across problems. {note}")
     rows = [row for key, row in run.executions.items() if suite_of(key[0]) == suite]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecard.card.measurements import same_model
 from codecard.card.reported import load_reported, number
 from codecard.report.pages import model_of
 from codecard.store.outcomes import RunData
@@ -17,13 +18,13 @@ def reported_numbers(run: RunData) -> dict[str, str]:
     folder = reported_dir()
     if not folder.is_dir():
         return {}
-    model = model_of(run.manifest).removeprefix("hf:").split("@")[0]
+    model = model_of(run.manifest)
     found: dict[str, str] = {}
     for table in load_reported(folder):
         if table.front_matter:
             continue
         for row, column, shown in table.cells():
-            if row.model == model:
+            if same_model(model, row.model):
                 text = number(shown).digits
                 found.setdefault(column.task, f"{text}%" if table.unit == "percent" else text)
     return found

@@ -42,7 +42,8 @@ def summarise(scores: Iterable[Score], ks: Sequence[int] = (1, 10, 100)) -> dict
 
     `{"multipl_e/cpp": {"pass@1": Estimate, ...}, ..., "multipl_e/average": {"pass@1": Estimate}}`. A task has
     pass@k for each k up to its largest sample count (void samples included: a void does not silently
-    remove a column); rated suites have `rating`. Tasks in the order first seen.
+    remove a column); rated suites have `rating`, and tasks whose values are shares (a likelihood over
+    several right answers, say) `mean`. Tasks in the order first seen.
     """
     tasks: dict[str, list[Score]] = {}
     for score in scores:
@@ -51,6 +52,8 @@ def summarise(scores: Iterable[Score], ks: Sequence[int] = (1, 10, 100)) -> dict
     for task, rows in tasks.items():
         if is_rated(suite_of(task)):
             result[task] = {"rating": estimate_mean(rows)}
+        elif any(score.value not in (0, 1, None) for score in rows):
+            result[task] = {"mean": estimate_mean(rows, shares=True)}
         else:
             most = max(t.valid + t.void for t in tally(rows))
             result[task] = {f"pass@{k}": estimate_pass_at_k(rows, k) for k in ks if k <= most}
@@ -59,7 +62,8 @@ def summarise(scores: Iterable[Score], ks: Sequence[int] = (1, 10, 100)) -> dict
         if len(members) > 1 and not is_rated(suite):
             shared = [k for k in ks if all(f"pass@{k}" in result[task] for task in members)]
             rows = [score for task in members for score in tasks[task]]
-            result[f"{suite}/average"] = {f"pass@{k}": average(rows, k) for k in shared}
+            if shared:
+                result[f"{suite}/average"] = {f"pass@{k}": average(rows, k) for k in shared}
     return result
 
 
@@ -74,10 +78,11 @@ def average(scores: Iterable[Score], k: int = 1) -> Estimate:
     )
 
 
-def estimate_mean(scores: Iterable[Score]) -> Estimate:
-    """Mean of one task's ratings: the mean over questions of each question's mean over its valid samples.
+def estimate_mean(scores: Iterable[Score], *, shares: bool = False) -> Estimate:
+    """Mean of one task's values: the mean over questions of each question's mean over its valid samples.
 
-    `n` counts questions, `void` the samples without a rating. Interval: Student's t over questions.
+    `n` counts questions, `void` the samples without a value. Interval: Student's t over questions for ratings;
+    for `shares`, which lie in [0, 1], the one of pass@k.
     """
     questions: dict[str, list[float]] = {}
     void = 0
@@ -86,6 +91,5 @@ def estimate_mean(scores: Iterable[Score]) -> Estimate:
             void += 1
         else:
             questions.setdefault(score.problem, []).append(score.value)
-    return mean_t_interval(
-        np.array([np.mean(values) for values in questions.values()], dtype=float), void=void
-    )
+    means = np.array([np.mean(values) for values in questions.values()], dtype=float)
+    return mean_interval(means, list(questions), void=void) if shares else mean_t_interval(means, void=void)

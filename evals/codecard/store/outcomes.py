@@ -14,7 +14,7 @@ from typing import Any
 
 from codecard.card.measurements import estimates_of
 from codecard.model import Completion, Estimate, Score, UsageError
-from codecard.score import is_rated, suite_of, summarise
+from codecard.score import summarise
 from codecard.store.journal import read_journal
 from codecard.store.run_folder import (
     COMPLETIONS,
@@ -69,16 +69,20 @@ class RunData:
 
     @property
     def summary(self) -> dict[str, dict[str, Estimate]]:
-        """Every task's estimates from its outcomes; of a rated task, those of scores.json.
+        """Every task's estimates: pass@k from its outcomes, any other metric from scores.json.
 
         A rated sample's value pools its turns, and a mean over the samples that are whole would turn the
-        refusal of a score into a score.
+        refusal of a score into a score; a zero-shot task has its own metric. Only its suite knows these rules.
         """
-        kept = {task: found for task, found in self.estimates.items() if is_rated(suite_of(task))}
-        rated: dict[str, dict[str, Estimate]] = {}
+        kept = {
+            task: found
+            for task, found in self.estimates.items()
+            if isinstance(found, dict) and found and not any(name.startswith("pass@") for name in found)
+        }
+        own: dict[str, dict[str, Estimate]] = {}
         for (task, metric), estimate in estimates_of(kept, str(self.path / SCORES)).items():
-            rated.setdefault(task, {})[metric] = estimate
-        return summarise(score for score in self.scores if score.task not in rated) | rated
+            own.setdefault(task, {})[metric] = estimate
+        return summarise(score for score in self.scores if score.task not in own) | own
 
     @property
     def outcomes(self) -> Outcomes:
@@ -165,17 +169,21 @@ def write_baseline(run: RunData, path: Path, name: str) -> None:
     """One small file: the kept part of the manifest, scores.json, and each problem's outcomes.
 
     A problem's outcomes are one character a sample (`1` passed, `0` not, `v` void, `-` no such sample), or a
-    list of ratings; one line a problem, so that a new baseline is a readable diff.
+    list of values; one line a problem, so that a new baseline is a readable diff. `clusters` holds those that
+    a problem's name does not tell.
     """
     kept = {name: run.manifest[name] for name in KEPT_FIELDS if name in run.manifest}
     by_task: dict[str, dict[str, list[Score]]] = {}
+    clusters: dict[str, str] = {}
     for score in run.scores:
+        if score.cluster != _cluster(score.problem):
+            clusters[score.problem] = score.cluster
         by_task.setdefault(score.task, {}).setdefault(score.problem, []).append(score)
     tasks = []
     for task, problems in by_task.items():
         lines = ",\n".join(f"  {json.dumps(p)}: {json.dumps(_encode(s))}" for p, s in problems.items())
         tasks.append(f" {json.dumps(task)}: {{\n{lines}\n }}")
-    head = {"format": BASELINE_FORMAT, "name": name, "manifest": kept, "scores": run.estimates}
+    head = {"format": BASELINE_FORMAT, "name": name, "manifest": kept, "scores": run.estimates, "clusters": clusters}
     text = json.dumps(head, indent=1, ensure_ascii=False)[:-2]
     write_text(path, f'{text},\n "outcomes": {{\n' + ",\n".join(tasks) + "\n }\n}\n")
 
@@ -190,7 +198,7 @@ def read_baseline(path: Path) -> Outcomes:
             score
             for task, problems in raw["outcomes"].items()
             for problem, encoded in problems.items()
-            for score in _decode(task, problem, encoded)
+            for score in _decode(task, problem, raw.get("clusters", {}).get(problem) or _cluster(problem), encoded)
         )
         return Outcomes(name=str(raw["name"]), manifest=dict(raw["manifest"]), scores=scores)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -206,7 +214,7 @@ def _encode(scores: list[Score]) -> str | list[Any]:
     return [[i, found[i]] for i in sorted(found)]
 
 
-def _decode(task: str, problem: str, encoded: str | list[Any]) -> Iterable[Score]:
+def _decode(task: str, problem: str, cluster: str, encoded: str | list[Any]) -> Iterable[Score]:
     pairs: Iterable[tuple[int, float | None]]
     if isinstance(encoded, str):
         values = {"0": 0.0, "1": 1.0, "v": None}
@@ -215,4 +223,4 @@ def _decode(task: str, problem: str, encoded: str | list[Any]) -> Iterable[Score
         pairs = [(int(i), None if value is None else float(value)) for i, value in encoded]
     for sample, value in pairs:
         void = "" if value is not None else "void in the baseline"
-        yield Score(task=task, problem=problem, cluster=_cluster(problem), sample=sample, value=value, void=void)
+        yield Score(task=task, problem=problem, cluster=cluster, sample=sample, value=value, void=void)

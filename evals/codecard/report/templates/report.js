@@ -50,7 +50,7 @@
 
   function outcome(side) {
     if (!side.valid) return { text: '∅ void', tone: 'void' };
-    if (side.rated) return { text: (side.total / side.valid).toFixed(2), tone: '' };
+    if (side.rated || !Number.isInteger(side.total)) return { text: (side.total / side.valid).toFixed(2), tone: '' };
     const extra = side.void ? `, ${side.void} void` : '';
     const tone = side.total === side.valid ? 'good' : side.total === 0 ? 'bad' : '';
     const sign = tone === 'good' ? '✓ ' : tone === 'bad' ? '✗ ' : '';
@@ -98,10 +98,14 @@
 
   const address = (row, sample) => `#p=${encodeURIComponent(row.key)}${sample ? `&s=${sample}` : ''}`;
 
+  const met = [...new Set(rows.flatMap((row) => Object.keys(row.sides[0].verdicts)))].sort();
   const KINDS = compared
     ? { lost: (r) => r.change < 0, gained: (r) => r.change > 0, unchanged: (r) => r.change === 0, void: (r) => r.change === null }
-    : Object.fromEntries(index.verdicts.map((name) => [words(name), (r) => r.sides[0].verdicts[name] > 0]));
-  if (!compared) KINDS['no execution'] = (r) => !Object.keys(r.sides[0].verdicts).length;
+    : Object.fromEntries(met.map((name) => [words(name), (r) => r.sides[0].verdicts[name] > 0]));
+  if (!compared) {
+    KINDS.void = (r) => r.sides[0].void > 0;
+    KINDS['no execution'] = (r) => !Object.keys(r.sides[0].verdicts).length;
+  }
 
   function select() {
     const wanted = $('search').value.trim().toLowerCase().split(/\s+/).filter(Boolean);
@@ -175,12 +179,13 @@
 
   function facts(sample, limits) {
     const verdict = sample.verdict ? words(sample.verdict) : 'no execution';
-    const tone = sample.passed === true ? 'good' : sample.passed === false ? 'bad' : sample.rating !== null ? '' : 'void';
+    const rated = sample.rating !== null && sample.passed === null;
+    const tone = sample.passed === true ? 'good' : sample.passed === false ? 'bad' : rated ? '' : 'void';
     const tokens = sample.new_tokens === null ? null : `${sample.new_tokens} new${sample.prompt_tokens === null ? '' : `, ${sample.prompt_tokens} in the prompt`}`;
     const memory = sample.peak_memory_bytes ? `${(sample.peak_memory_bytes / 2 ** 20).toFixed(1)} MiB` : null;
     const pairs = [
-      ['Verdict', element('strong', { class: tone }, sample.rating !== null ? verdict : `${SIGNS[sample.passed]} ${verdict}`)],
-      ['Counts as', sample.rating !== null ? `rating ${sample.rating}` : sample.passed === true ? 'passed' : sample.passed === false ? 'not passed' : 'void'],
+      ['Verdict', element('strong', { class: tone }, rated ? verdict : `${SIGNS[sample.passed]} ${verdict}`)],
+      ['Counts as', rated ? Number(sample.rating).toFixed(2) : sample.passed === true ? 'passed' : sample.passed === false ? 'not passed' : 'void'],
       ['Why void', sample.void || null],
       ['Stage', sample.stage], ['Exit code', sample.exit_code], ['Signal', sample.signal],
       ['CPU', sample.cpu_s === null ? null : seconds(sample.cpu_s)],
