@@ -37,6 +37,7 @@ from codecard.cli_sql import (
     sql_plan,
     sql_works,
 )
+from codecard.cli_zero_shot import run_suite as run_zero_shot_suite
 from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
 from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
 from codecard.pipeline.code import CodeEvaluator
@@ -44,13 +45,14 @@ from codecard.pipeline.mt_bench import SUITE as MT_BENCH
 from codecard.pipeline.mt_bench import MtBenchOptions
 from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
+from codecard.pipeline.zero_shot import SUITE as ZERO_SHOT
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
 from codecard.sandbox import open_sandbox
 from codecard.store import write_text
 from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
 from codecard.tasks.paths import data_dir as default_data_dir
 
-SUITES = (*CODE_SUITES, SQL_SUITE, MT_BENCH)
+SUITES = (*CODE_SUITES, SQL_SUITE, MT_BENCH, ZERO_SHOT)
 
 Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, openai:NAME, replay:FILE")]
 BaseUrl = Annotated[str | None, typer.Option("--base-url", help="server of openai:NAME; its key is OPENAI_API_KEY")]
@@ -97,6 +99,7 @@ def run_command(
     allow_missing: AllowMissing = False,
     fastchat_regex: FastchatRegex = False,
     system: System = "",
+    add_bos: Annotated[bool, typer.Option("--add-bos", help="zero_shot: a BOS token before the prompt")] = False,
 ) -> None:
     """Generate, execute, score, and write the run folder; run again on the same folder to resume."""
     console = Console(stderr=True)
@@ -130,6 +133,9 @@ def run_command(
         )  # fmt: skip
         opening = {"dtype": dtype, "batch_size": batch_size, "base_url": base_url}
         run_suite(replace(plan, samples=1), options, data_dir, opening)
+        return
+    if ZERO_SHOT in suites:
+        run_zero_shot_suite(replace(plan, samples=1), data_dir, dtype=dtype, batch_size=batch_size, add_bos=add_bos)
         return
     from codecard.generate import open_generator
 
@@ -181,6 +187,8 @@ def score_command(
     suites, chosen = _suites(suite), load_profile(profile)
     if len(suites) != 1:
         raise UsageError("codecard score takes one suite at a time")
+    if suites == (ZERO_SHOT,):
+        raise UsageError("raw lm-eval outputs are scored already: give them to codecard card or reproduce --with")
     if language is not None and language not in LANGUAGES:
         raise UsageError(unknown("language", language, list(LANGUAGES)))
     if suites == (SQL_SUITE,):

@@ -7,7 +7,7 @@ from pathlib import Path
 from codecard.generate.port import GenerationRequest, Generator, Message
 from codecard.model import UsageError
 
-__all__ = ["GenerationRequest", "Generator", "Message", "open_generator"]
+__all__ = ["GenerationRequest", "Generator", "Message", "locate", "open_generator"]
 
 _FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded, openai:NAME or replay:FILE"
 
@@ -38,13 +38,13 @@ def open_generator(
         return OpenAIGenerator(spec.removeprefix("openai:"), base_url=base_url, workers=batch_size)
     if base_url is not None:
         raise UsageError(f"model {spec!r} has no base URL; it belongs to openai:NAME")
-    model, revision, name = _locate(spec)
+    model, revision, name = locate(spec)
     from codecard.generate.transformers_ import TransformersGenerator
 
     return TransformersGenerator(model, revision=revision, dtype=dtype, device=device, batch_size=batch_size, name=name)
 
 
-def _locate(spec: str) -> tuple[str, str | None, str]:
+def locate(spec: str) -> tuple[str, str | None, str]:
     """Folder or Hub id, Hub revision, and the name that results show."""
     if spec == "embedded":
         from codecard.generate.embedded import NAME, embedded_folder
