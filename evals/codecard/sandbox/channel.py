@@ -26,7 +26,7 @@ INSIDE = {Path(__file__).with_name(name): f"/codecard/{name}" for name in ("agen
 SOCKET_NAME = "socket"
 MAX_HEADER = 1 << 20
 MAX_BLOBS = 1 << 28
-KILLED = ("", "cpu", "wall", "memory", "output")
+KILLED = ("", "cpu", "wall", "memory", "output", "server")
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "HOME": "/tmp",  # noqa: S108 - the sandbox's scratch folder
