@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codecard.model import Comparison, Decision, Estimate
+from codecard.model import Comparison, Completion, Decision, Estimate
 from codecard.report import plots
 from codecard.score import Compared, is_rated, suite_of
 from codecard.store.outcomes import RunData
@@ -106,10 +106,13 @@ def p_text(p: float | None) -> str:
 # ---------------------------------------------------------------- a run
 
 
+ELSEWHERE = "completions made elsewhere"
+
+
 def model_of(manifest: Row) -> str:
     recipe = manifest.get("recipe")
     found = recipe.get("model") if isinstance(recipe, dict) else None
-    return str(found or manifest.get("model") or "completions made elsewhere")
+    return str(found or manifest.get("model") or ELSEWHERE)
 
 
 def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
@@ -156,9 +159,10 @@ def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
     estimates = run.summary
     suites = list(dict.fromkeys(suite_of(task) for task in estimates))
     drawings = [plot for suite in suites for plot in _suite_plots(run, suite, estimates, reported)]
+    model = model_of(run.manifest)
     return Page(
-        title=model_of(run.manifest),
-        subtitle=f"Run {run.name}",
+        title=run.name if model == ELSEWHERE else model,
+        subtitle=model if model == ELSEWHERE else f"Run {run.name}",
         facts=facts_of(run),
         tables=tuple(results_table(suite, estimates, reported) for suite in suites),
         plots=tuple(drawings),
@@ -225,9 +229,13 @@ def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mappi
         metric = " / ".join(dict.fromkeys(name for name, _ in members.values()))
         svg = plots.interval_plot(bars, metric, f"{suite}-values")
         yield Plot(title=f"{suite}: {metric}", svg=svg, caption=f"Bars: 95 % interval across problems. {note}")
+    order = {task: place for place, task in enumerate(members)}
     rows = [row for key, row in run.executions.items() if suite_of(key[0]) == suite]
+    rows.sort(key=lambda row: order.get(row["task"], len(order)))
+    written = [completion for completion in run.completions.values() if suite_of(completion.task) == suite]
+    written.sort(key=lambda completion: order.get(completion.task, len(order)))
     yield from _verdict_plot(suite, rows)
-    yield from _time_plots(run, suite, rows)
+    yield from _time_plots(suite, rows, written)
 
 
 def _number(text: str | None) -> float | None:
@@ -257,7 +265,7 @@ def _verdict_plot(suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
     yield Plot(title=f"{suite}: verdicts", svg=svg, caption="Share of executions.", numbers=numbers)
 
 
-def _time_plots(run: RunData, suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
+def _time_plots(suite: str, rows: Sequence[Row], written: Sequence[Completion]) -> Iterable[Plot]:
     series: dict[str, dict[str, list[float]]] = {}
     rates: dict[str, dict[str, list[float]]] = {}
 
@@ -265,18 +273,18 @@ def _time_plots(run: RunData, suite: str, rows: Sequence[Row]) -> Iterable[Plot]
         if isinstance(value, (int, float)) and value > 0:
             where.setdefault(name, {}).setdefault(task.split("/", 1)[1], []).append(float(value))
 
-    for completion in run.completions.values():
-        if suite_of(completion.task) == suite:
-            add(series, "generation", completion.task, completion.seconds)
-            if completion.new_tokens and completion.seconds:
-                add(rates, "tokens/s", completion.task, completion.new_tokens / completion.seconds)
+    for completion in written:
+        add(series, "generation", completion.task, completion.seconds)
+        if completion.new_tokens and completion.seconds:
+            add(rates, "tokens/s", completion.task, completion.new_tokens / completion.seconds)
     for row in rows:
         add(series, "execution, wall", str(row["task"]), row.get("wall_s"))
         add(series, "execution, CPU", str(row["task"]), row.get("cpu_s"))
     note = "Median of the samples, with the middle 80 %."
     if series:
         spreads = _spreads(series)
-        svg = plots.spread_plot(spreads, "seconds", f"{suite}-times", log=True)
+        axis = "seconds" if len(series) > 1 else f"{next(iter(series))}: seconds"
+        svg = plots.spread_plot(spreads, axis, f"{suite}-times", log=True)
         yield Plot(title=f"{suite}: time per stage", svg=svg, caption=note, numbers=_table(spreads, "s"))
     if rates:
         spreads = _spreads(rates)

@@ -37,7 +37,10 @@
   }
 
   const words = (verdict) => verdict.replaceAll('_', ' ');
-  const seconds = (value) => (value === null || value === undefined ? '–' : `${Number(value).toFixed(value < 10 ? 2 : 1)} s`);
+  function seconds(value) {
+    if (value === null || value === undefined) return '–';
+    return value < 0.1 ? `${(1000 * value).toFixed(value < 0.01 ? 1 : 0)} ms` : `${value.toFixed(value < 10 ? 2 : 1)} s`;
+  }
   const share = (side) => (side.valid ? side.total / side.valid : null);
 
   /** "12 passed · 6 wrong" for many samples, the verdict for one. */
@@ -70,7 +73,7 @@
     { title: 'Task', order: text((r) => r.task), draw: (r) => element('td', {}, r.task) },
     { title: 'Problem', order: text((r) => r.problem), draw: (r) => element('td', {}, element('a', { href: address(r) }, visible(r.problem))) },
     ...index.sides.map((name, side) => ({
-      title: compared ? (side ? 'New' : 'Base') : 'Passed', num: true,
+      title: compared ? (side ? 'New' : 'Base') : rows.some((r) => r.sides[0].rated) ? 'Result' : 'Passed', num: true,
       order: number((r) => share(r.sides[side])), draw: cell(side),
     })),
     ...(compared ? [{
