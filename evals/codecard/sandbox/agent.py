@@ -101,9 +101,9 @@ SERVERS: dict[int, Server] = {}  # pid → server; a slot has one at most
 
 
 def warm_server(request: dict[str, Any], start: bool = True) -> Server:
-    command = request["server"]
+    command, limits = request["server"], {**request["limits"], "cpu_s": FOREVER_S}
     for server in SERVERS.values():
-        if server.command == command:
+        if server.command == command and server.limits == limits:  # programs inherit the server's
             return server
     if not start:
         raise ServerFailed("the server is gone")
@@ -113,11 +113,12 @@ def warm_server(request: dict[str, Any], start: bool = True) -> Server:
         LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
         with open("/proc/self/oom_score_adj", "w") as score:
             score.write("1000")
-        apply_limits({**request["limits"], "cpu_s": FOREVER_S})
+        apply_limits(limits)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
     server = Server(command, request["env"], prepare)
+    server.limits = limits
     SERVERS[server.pid] = server
     return server
 
@@ -474,11 +475,11 @@ def empty_writable() -> bool:
     deadline = time.monotonic() + SWEEP_S
     places = [place for place in WRITABLE if os.path.isdir(place)]
     for place in places:
+        with contextlib.suppress(OSError):  # where it is the agent's own, a program may have shut it
+            os.chmod(place, 0o755)  # noqa: S103
         for name in attributes(place):
             with contextlib.suppress(OSError):
                 os.removexattr(place, name)
-        with contextlib.suppress(OSError):  # where it is the agent's own, a program may have shut it
-            os.chmod(place, 0o755)  # noqa: S103
         for entry in os.scandir(place):
             if time.monotonic() > deadline:
                 return False

@@ -33,6 +33,7 @@ class Server:
 
     def __init__(self, command: list[str], env: dict[str, str], prepare: Callable[[], None]) -> None:
         self.command = command
+        self.limits: dict[str, Any] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.pid = os.fork()
         if self.pid == 0:
