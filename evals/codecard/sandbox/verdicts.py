@@ -21,6 +21,7 @@ _KILLED = {
     "wall": Verdict.TIMEOUT,
     "memory": Verdict.MEMORY,
     "output": Verdict.OUTPUT_LIMIT,
+    "server": Verdict.SANDBOX_ERROR,  # says nothing: the plain command is asked instead
 }
 
 _TRACEBACK = rb"^Traceback \(most recent call last\):\n(?:.*\n)*"
