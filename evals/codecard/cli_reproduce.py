@@ -84,10 +84,12 @@ def reproduce_command(
     if not tables:
         raise UsageError(f"{card}: no table that codecard knows ({', '.join(t.heading for t in known)})")
     paths = list(measured or [])
+    not_run: list[str] = []
     if model is not None:
         from codecard.cli_protocols import run_protocols
 
-        paths.append(run_protocols(list(tables.values()), model, run, limit, values))
+        made, not_run = run_protocols(list(tables.values()), model, run, limit, values)
+        paths += made
     choices = Choices(
         rows=parse_rows(row),
         measure_quoted=bool(values["measure_quoted_rows"]),
@@ -98,7 +100,7 @@ def reproduce_command(
     report = reproduce(document, known, read_measurements(paths), choices)
     notes = {heading: assumptions_of(table.suite, values) for heading, table in tables.items()}
     facts = [fact for path in paths if (fact := run_facts(path, values))]
-    report = replace(report, notes=(*report.notes, *facts))
+    report = replace(report, notes=(*report.notes, *not_run, *facts))
     if out is not None:
         write_out(beside_markdown(report, notes), out)
     if as_json:

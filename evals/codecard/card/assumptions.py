@@ -42,6 +42,8 @@ class Assumption:
         """`Python column: multiple-py (--py-task)`, and the default where it was changed."""
         said = "none" if value is None else ("yes" if value else "no") if isinstance(value, bool) else value
         changed = f"; default {self.default}" if value != self.default else ""
+        if self.runs and str(self.default) not in self.runs and value == self.default:
+            changed = f"; runs made here use {self.runs[0]}"
         return f"{self.question}: {said} ({self.flag}{changed})"
 
 
@@ -74,7 +76,9 @@ ASSUMPTIONS = (
         choices=("d23b094", "v3.0", "v3.1", "head"),
         runs=("d23b094",),
     ),
-    Assumption(name="max_length", suite=MULTIPL_E, question="tokens of prompt and completion", default=512),
+    Assumption(
+        name="max_length", suite=MULTIPL_E, question="tokens of prompt and completion", default=512, runs=("512",)
+    ),
     Assumption(name="max_new_tokens", suite=MULTIPL_E, question="tokens of a completion", default=None),
     Assumption(
         name="dtype",
@@ -89,6 +93,7 @@ ASSUMPTIONS = (
         suite=MULTIPL_E,
         question="sampling of the card's usage example (T 0.5, top-p 0.95, top-k 100)",
         default=False,
+        runs=("False",),
     ),
     Assumption(
         name="emulate_bigcode_tempdir",
@@ -97,7 +102,9 @@ ASSUMPTIONS = (
         default=False,
         runs=("False",),
     ),
-    Assumption(name="time_scale", suite=MULTIPL_E, question="factor on the reference's time limits", default=1.0),
+    Assumption(
+        name="time_scale", suite=MULTIPL_E, question="factor on the reference's time limits", default=1.0, runs=("1.0",)
+    ),
     Assumption(
         name="model_index",
         suite=CARD,
@@ -134,7 +141,7 @@ ASSUMPTIONS = (
         question="SQL prompt",
         default="generic",
         choices=("generic", "sqlcoder7b2", "chat"),
-        runs=("generic",),
+        runs=("generic", "sqlcoder7b2", "chat"),
     ),
     Assumption(name="num_columns", suite=SQL, question="columns the schema is pruned to", default=None),
     Assumption(name="num_beams", suite=SQL, question="beams", default="4", choices=("1", "4", "dynamic"), runs=("1",)),
@@ -173,10 +180,14 @@ def assumptions_of(suite: str, values: Mapping[str, Value]) -> list[str]:
 
 
 def refuse_what_cannot_run(suite: str, values: Mapping[str, Value]) -> None:
-    """Raises UsageError for an assumption that codecard does not run itself, with what it runs."""
+    """Raises UsageError for a choice that codecard does not run itself, with what it runs.
+
+    A default that is not run here either (four beams) is not refused: the report says what the run did.
+    """
     for assumption in ASSUMPTIONS:
         value = str(values[assumption.name])
-        if assumption.suite == suite and assumption.runs and value not in assumption.runs:
+        asked = value != str(assumption.default)
+        if assumption.suite == suite and assumption.runs and asked and value not in assumption.runs:
             raise UsageError(
                 f"{assumption.flag} {value} is not run here ({', '.join(assumption.runs)} is); "
                 "make that run elsewhere and give it with --with"

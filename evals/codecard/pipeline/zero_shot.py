@@ -67,6 +67,8 @@ def run_zero_shot(plan: RunPlan, model: Located, job: HarnessJob, watcher: Watch
         pending = [task for task in wanted if task.key not in have]
         raw = _read_raw(plan.out)
         if pending:
+            documents = sum(min(task.count, job.limit or task.count) for task in pending)
+            watcher.plan(SUITE, 0, documents)
             watcher.note(f"{SUITE}: {len(pending)} tasks with lm-eval {VERSION}")
             harness = Harness(job, tasks)
             for task in pending:
