@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecard.model import Completion, PromptStyle
+from codecard.report.limits import limits_text
 from codecard.report.text import clip
 from codecard.score import is_rated, suite_of
 from codecard.store.outcomes import RunData
@@ -138,7 +139,7 @@ def _slowest(key: Key, sides: Sequence[_Side]) -> float | None:
 def _details(key: Key, sides: Sequence[_Side]) -> dict[str, Any]:
     return {
         "prompt": next((text for text in (_prompt(key, side) for side in sides) if text), ""),
-        "limits": next((text for text in (_limits(key, side.run) for side in sides) if text), ""),
+        "limits": next((text for text in (limits_text(key[0], side.run.manifest) for side in sides) if text), ""),
         "sides": [[_sample(key, sample, side.run) for sample in side.samples.get(key, ())] for side in sides],
     }
 
@@ -201,25 +202,3 @@ def _prompt(key: Key, side: _Side) -> str:
             if at > 0:
                 return _clip(program[:at])
     return ""
-
-
-def _limits(key: Key, run: RunData) -> str:
-    """The task's limits in words where the manifest has numbers, else their hash."""
-    limits = run.manifest.get("limits")
-    found = limits.get(key[0]) if isinstance(limits, dict) else None
-    if isinstance(found, str):
-        return found
-    if not isinstance(found, dict):
-        return ""
-    stages = [(name, found[name]) for name in ("build", "run") if isinstance(found.get(name), dict)]
-    return "; ".join(f"{name}: {_stage(stage)}" for name, stage in stages)
-
-
-def _stage(stage: Mapping[str, Any]) -> str:
-    parts = []
-    for field, word in (("cpu_s", "CPU"), ("wall_s", "wall")):
-        if isinstance(stage.get(field), (int, float)):
-            parts.append(f"{stage[field]:g} s {word}")
-    if isinstance(stage.get("memory_bytes"), int):
-        parts.append(f"{stage['memory_bytes'] / 2**30:g} GiB")
-    return ", ".join(parts)

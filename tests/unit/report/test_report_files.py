@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 import pytest
 
 from codecard.report.junit import comparison_junit, run_junit
+from codecard.report.limits import limits_text
 from codecard.report.summary import comparison_summary, run_summary
 from codecard.report.text import markdown, printable
 from codecard.score import compare
 from codecard.score.paired import pair_up
 from codecard.store.frames import load_run
 from codecard.store.outcomes import read_run
+from codecard.tasks.definitions import code_tasks, limits_of, load_profile
 
 MakeRun = Callable[..., Path]
 MIXED = {
@@ -169,3 +171,16 @@ def test_completions_made_elsewhere_are_not_planned(make_run: MakeRun) -> None:
     outcomes = {"multipl_e/py:HumanEval_0_a": ["passed"] * 3, "multipl_e/py:HumanEval_1_b": ["wrong"]}
     assert len(read_run(make_run("elsewhere", outcomes, recipe=None)).scores) == 4
     assert len(read_run(make_run("planned", outcomes)).scores) == 6
+
+
+def test_limits_are_told_in_numbers_while_they_are_the_defined_ones() -> None:
+    """A reader of a time-out must see the limit; a hash of other limits is shown as it is, never as today's."""
+    task = next(t for t in code_tasks("multipl_e") if t.language == "cpp")
+    key = limits_of(task, load_profile("strict")).key
+    manifest = {"profile": {"name": "strict"}, "limits": {task.task: key}}
+    assert "s CPU" in limits_text(task.task, manifest)
+    assert limits_text(task.task, manifest).startswith("build: ")
+    assert limits_text(task.task, {**manifest, "limits": {task.task: "0123"}}) == "0123"
+    assert limits_text(task.task, {**manifest, "profile": {"name": "no-such"}}) == key
+    assert limits_text("sql/date", {"limits": {"sql/date": key}}) == key
+    assert limits_text(task.task, {}) == ""

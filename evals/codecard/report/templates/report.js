@@ -70,7 +70,7 @@
   };
   const verdictCell = (side) => (row) => element('td', { class: 'wide' }, verdictsOf(row.sides[side]));
   const columns = [
-    { title: 'Task', order: text((r) => r.task), draw: (r) => element('td', {}, r.task) },
+    { title: 'Task', order: text((r) => r.task), draw: (r) => element('td', {}, ...r.task.split(/(?<=\/)/).flatMap((part) => [visible(part), element('wbr')])) },
     { title: 'Problem', order: text((r) => r.problem), draw: (r) => element('td', {}, element('a', { href: address(r) }, visible(r.problem))) },
     ...index.sides.map((name, side) => ({
       title: compared ? (side ? 'New' : 'Base') : rows.some((r) => r.sides[0].rated) ? 'Result' : 'Passed', num: true,
