@@ -41,6 +41,8 @@ class BubblewrapSandbox:
                 "sysctl kernel.unprivileged_userns_clone=1"
             )
         self._images: dict[str, Image] = {}
+        if os.geteuid() == 0:
+            Cgroup.remove_strays()
 
     def image(self, language: str) -> Image:
         if language not in self._images:

@@ -57,6 +57,14 @@ class Cgroup:
         (folder / "pids.max").write_text(str(pids))
         return cls([folder], {"": folder})
 
+    @staticmethod
+    def remove_strays() -> None:
+        """Groups whose codecard was killed: what ran in them has ended, the folders are still there."""
+        for folder in [*ROOT.glob("codecard-*"), *ROOT.glob("*/codecard-*")]:
+            pid = folder.name.split("-")[1]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                Cgroup([folder], {}).remove()
+
     def add(self, pid: int) -> None:
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from codecard.model import StageLimits
-from codecard.sandbox.port import SlotDied, StageAnswer, StageRequest
+from codecard.sandbox.port import ProtocolBroken, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.seccomp import seccomp_filter
 
 INSIDE = {Path(__file__).with_name(name): f"/codecard/{name}" for name in ("agent.py", "servers.py")}
@@ -94,7 +94,7 @@ class Channel:
         self._held = held
         hello, _ = self._receive(timeout_s=30)
         if hello.get("hello") != 1:
-            raise SlotDied("the agent does not speak this protocol")
+            raise ProtocolBroken("the agent does not speak this protocol")
 
     def run(self, request: StageRequest) -> StageAnswer:
         limits = request.limits
@@ -123,7 +123,7 @@ class Channel:
         try:
             return _answer(answer, blobs)
         except (KeyError, TypeError, ValueError) as error:
-            raise SlotDied(f"the agent's answer makes no sense: {error!r}") from error
+            raise ProtocolBroken(f"the agent's answer makes no sense: {error!r}") from error
 
     def _send(self, message: dict[str, Any], blobs: list[bytes]) -> None:
         header = json.dumps({**message, "blobs": [len(b) for b in blobs]}).encode()
@@ -137,11 +137,11 @@ class Channel:
         try:
             (length,) = struct.unpack(">I", self._exactly(4))
             if length > MAX_HEADER:
-                raise SlotDied("the agent's answer is too long")
+                raise ProtocolBroken("the agent's answer is too long")
             message = json.loads(self._exactly(length))
             sizes = message.pop("blobs")
             if not all(isinstance(n, int) and n >= 0 for n in sizes) or sum(sizes) > MAX_BLOBS:
-                raise SlotDied("the agent's answer is too long")
+                raise ProtocolBroken("the agent's answer is too long")
             return message, [self._exactly(n) for n in sizes]
         except TimeoutError as error:
             raise SlotDied(f"no answer from the agent within {timeout_s:.0f} s") from error

@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from codecard.model import Execution, InfrastructureError, Stage, Verdict, content_key
 from codecard.sandbox.known import GENEROUS, known_programs
-from codecard.sandbox.port import Sandbox, Slot, SlotDied
+from codecard.sandbox.port import ProtocolBroken, Sandbox, Slot, SlotDied
 from codecard.sandbox.stages import Job, Stages
 
 ATTEMPTS = 3
@@ -120,7 +120,7 @@ class Executor:
                 self._running.pop(key).set()
 
     def _run(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
-        reason, repeat = "", False
+        reason, repeat, ours = "", False, False
         for attempt in range(1, ATTEMPTS + 1):
             alone = attempt == ATTEMPTS or repeat
             if self._stop.is_set():
@@ -129,7 +129,7 @@ class Executor:
                 with self._turns.alone() if alone else self._turns.together():
                     execution, again = Stages(self._open, self.sandbox, slots, job, plain=self.plain).go()
             except SlotDied as error:
-                reason = str(error)
+                reason, ours = str(error), ours or isinstance(error, ProtocolBroken)
                 with self._lock:
                     self.replaced_slots += 1
                 continue
@@ -139,7 +139,7 @@ class Executor:
             repeat = True
         if repeat:
             return execution
-        blamed = self._known_good_passes(slots, job.program.language)
+        blamed = not ours and self._known_good_passes(slots, job.program.language)
         return Execution(
             verdict=Verdict.RUNTIME_ERROR if blamed else Verdict.SANDBOX_ERROR,
             image=self.sandbox.image(job.program.language).digest,

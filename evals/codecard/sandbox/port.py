@@ -17,6 +17,10 @@ class SlotDied(Exception):
     """The slot is gone or broke its protocol: an infrastructure fault, never the program's verdict."""
 
 
+class ProtocolBroken(SlotDied):
+    """It answered, but not in our terms: that is a fault of ours, whatever the program did."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequest:
     """One command with the files it finds in its work folder; `collect` names the files to bring back."""
