@@ -144,9 +144,12 @@ class Session:
         }
 
     def describe_judge(self, name: str, recognised: bool) -> Row:
+        """`model` is the judge as its scores may be compared: a bare name only where it is that model's."""
+        remark = self.remark(name, recognised)
         return {
             "name": name,
-            "remark": self.remark(name, recognised),
+            "model": remark.partition(";")[0].removeprefix("judge ") or name,
+            "remark": remark,
             "references": self.data.references,
             "hashes": dict(self.data.hashes),
             "parser": "reference" if self.options.reference_parser else "strict",
