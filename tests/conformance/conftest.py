@@ -16,7 +16,8 @@ from codecard.tasks.sql import PinnedFile, PromptForm, QuestionSet, SqlDefinitio
 SHOP = """
 CREATE TABLE item (item_id SERIAL PRIMARY KEY, name text NOT NULL, price numeric(10,2), sold_on date);
 INSERT INTO item (name, price, sold_on) VALUES
-  ('lamp', 20.00, CURRENT_DATE - 3), ('desk', 150.50, CURRENT_DATE - 40), ('chair', 49.99, NULL), ('pen', 1.20, now());
+  ('lamp', 20.00, CURRENT_DATE - 3), ('desk', 150.50, CURRENT_DATE - 40),
+  ('chair', 49.99, NULL), ('pen', 1.20, now());
 CREATE SCHEMA depot;
 CREATE TABLE depot.stock (item_id int, pieces int);
 INSERT INTO depot.stock SELECT n % 4 + 1, n FROM generate_series(1, 200) n;
@@ -25,7 +26,7 @@ VAULT = "CREATE TABLE secret (word text); INSERT INTO secret VALUES ('swordfish'
 QUESTIONS = """question,query,db_name,query_category
 How many items are there?,SELECT count(*) FROM item;,shop,where
 "Names of the items, ordered by price from highest to lowest?",SELECT name FROM item ORDER BY price DESC;,shop,order_by
-What was sold in the last 7 days?,"SELECT {name, item_id} FROM item WHERE sold_on > CURRENT_DATE - 7;",shop,date_functions
+Sold in the last 7 days?,"SELECT {name, item_id} FROM item WHERE sold_on > CURRENT_DATE - 7;",shop,date_functions
 """
 
 
@@ -70,3 +71,13 @@ def postgres(request: pytest.FixtureRequest, absent: Callable[[str, str], None])
 def count_items() -> Problem:
     gold = GoldSql(database="shop", queries=("SELECT count(*) FROM item",), source="SELECT count(*) FROM item")
     return Problem(task="sql/where", id="toy/0", cluster="toy/0", prompt="", checker=gold)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("docker", marks=pytest.mark.docker), pytest.param("bwrap", marks=pytest.mark.bwrap)],
+)
+def adapter(request: pytest.FixtureRequest) -> str:
+    """Each sandbox that a machine may have."""
+    request.getfixturevalue({"docker": "docker_engine", "bwrap": "bubblewrap"}[request.param])
+    return str(request.param)

@@ -124,7 +124,7 @@ FUNCTIONS = {
 EXHAUSTION = {
     "endless recursion": ENDLESS,
     "a very long series": "SELECT count(*) FROM generate_series(1, 10000000000)",
-    "a product of tables": "SELECT count(*) FROM depot.stock a, depot.stock b, depot.stock c, depot.stock d, depot.stock e",
+    "a product of tables": "SELECT count(*) FROM " + ", ".join(f"depot.stock t{n}" for n in range(5)),
     "a pattern that explodes": r"SELECT repeat('x', 30000) ~ '^(x*)(x*)(x*)\1\2\3y$'",
     "twenty million rows": "SELECT n FROM generate_series(1, 20000000) n",
     "a large sort": "SELECT * FROM generate_series(1, 30000000) n ORDER BY md5(n::text)",

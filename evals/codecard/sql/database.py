@@ -22,6 +22,9 @@ from codecard.sql.session import Caps, ConnectionLost, Outcome, Result, Session,
 IDLE_SESSIONS = 60
 """Connections kept open over all databases; the server allows 100."""
 
+ATTEMPTS = 3
+"""Times a query is run that loses its connection: another query may have crashed the server, twice at that."""
+
 RECOVERY_S = 5.0
 """Seconds to wait for a server that another query has brought down to come back by itself."""
 
@@ -127,11 +130,7 @@ class Database:
 
     def close(self) -> None:
         self._watchdog.stop()
-        with self._lock:
-            sessions = [session for idle in self._idle.values() for session in idle]
-            self._idle.clear()
-        for session in sessions:
-            session.close()
+        self._drop_idle()
         self._golds.save()
 
     # ------------------------------------------------------------ judging
@@ -264,7 +263,7 @@ class Database:
     # ------------------------------------------------------------ connections
 
     def _run(self, database: str, sql: str, caps: Caps) -> Result:
-        """One query on a session of its own; a lost connection is tried once more, alone in its session.
+        """One query on a session of its own, tried again where the connection is lost.
 
         Raises ConnectionLost where that fails too.
         """
@@ -273,10 +272,12 @@ class Database:
         if self._access.rewrite:
             sql = self._access.rewrite(sql)
         with self._turn:
-            try:
-                return self._attempt(database, sql, caps)
-            except ConnectionLost:
-                self._await_recovery(database)
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._attempt(database, sql, caps)
+                except ConnectionLost:
+                    self._drop_idle()
+                    self._await_recovery(database)
             return self._attempt(database, sql, caps)
 
     def _copies(self) -> set[str]:
@@ -321,6 +322,15 @@ class Database:
         except ConnectionLost:
             self._forget()
             raise
+
+    def _drop_idle(self) -> None:
+        """Where one connection was lost the others are worth nothing either."""
+        with self._lock:
+            sessions = [session for idle in self._idle.values() for session in idle]
+            self._idle.clear()
+            self._open -= len(sessions)
+        for session in sessions:
+            session.close()
 
     def _forget(self) -> None:
         with self._lock:

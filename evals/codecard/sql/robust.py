@@ -20,6 +20,8 @@ from codecard.sql import clock, harden
 from codecard.sql.build import Installation
 
 COPIES = 3
+_REVISION = 2
+"""Raised when the perturbation changes; it is part of the copies' names."""
 _DROP, _REDRAW, _JITTER, _NULL = 0.15, 0.25, 0.25, 0.05
 """Chances: of a row to go missing, of a cell to be redrawn, to move by one, to become NULL."""
 
@@ -56,7 +58,7 @@ def make_copies(names: Sequence[str], conninfo: Callable[[str], str], plan: Inst
 
     `conninfo` takes the names of databases as a Database has them.
     """
-    copies = {name: tuple(f"{name}_copy{at}" for at in range(1, COPIES + 1)) for name in names}
+    copies = {name: tuple(f"{name}_copy{_REVISION}_{at}" for at in range(1, COPIES + 1)) for name in names}
     with psycopg.connect(conninfo("postgres"), autocommit=True) as admin:
         present = {row[0] for row in admin.execute("SELECT datname FROM pg_database").fetchall()}
         for name in names:
@@ -101,15 +103,14 @@ def _perturb(conninfo: str, plan: Installation, database: str, seed: str) -> Non
 
 
 def perturbed(rows: list[Cells], columns: Sequence[Column], rng: random.Random) -> list[Cells]:
-    """The rows of a table, as text cells, after one perturbation; at least one row is kept."""
+    """The rows of a table, as text cells, perturbed: at least one stays, and at least one goes if it can."""
     if not rows:
         return []
     kept = [row for row in rows if rng.random() >= _DROP] or rows[:1]
+    if len(kept) == len(rows) > 1:
+        kept.pop(rng.randrange(len(kept)))
     values = [[row[at] for row in rows] for at in range(len(columns))]
-    free = [
-        not column.is_key and not _distinct(column_values)
-        for column, column_values in zip(columns, values, strict=True)
-    ]
+    free = [not column.is_key and not _distinct(cells) for column, cells in zip(columns, values, strict=True)]
     return [
         [
             _changed(cell, column, free[at], values[at], rng)
