@@ -71,7 +71,7 @@ def render_command(
     document = read_card(file)
     rendered = render(document, load_reported(reported_dir()), measurements, parse_rows(row), rebold)
     names = load_hub_tasks(tasks_dir() / "model_index.toml")
-    text = put_model_index(rendered.document, measurements, names, index if measurements or index == "drop" else "keep")
+    text = put_model_index(rendered.document, measurements, names, index)
     write_out(text, out)
     console = Console(stderr=True)
     for note in rendered.notes:

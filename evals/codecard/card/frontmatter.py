@@ -63,6 +63,8 @@ def index_entries(document: str) -> list[IndexEntry]:
     shape are passed over: a card may hold what it likes there.
     """
     text, offset = front_matter(document)
+    if not text.strip():
+        return []
     root = _compose(text, first_line=2)
     found: list[IndexEntry] = []
     for model in _items(_get(root, "model-index")):
