@@ -166,6 +166,7 @@ def apply_limits(limits: dict[str, Any]) -> None:
         bounds = [limit for limit in (most, resource.getrlimit(which)[1]) if limit != resource.RLIM_INFINITY]
         hard = min(bounds, default=resource.RLIM_INFINITY)
         resource.setrlimit(which, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    os.nice(limits["nice"])
     if limits.get("rlimit_pids"):  # where no cgroup counts processes
         resource.setrlimit(resource.RLIMIT_NPROC, (limits["rlimit_pids"], limits["rlimit_pids"]))
 
