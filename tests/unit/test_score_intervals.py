@@ -31,9 +31,7 @@ def test_clustered_variance_is_the_sandwich_of_statsmodels() -> None:
     rng = np.random.default_rng(3)
     groups = np.repeat(np.arange(40), 3)
     values = np.clip(np.repeat(rng.random(40), 3) + rng.normal(0, 0.2, 120), 0, 1)
-    fit = sm.OLS(values, np.ones(120)).fit(
-        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}
-    )
+    fit = sm.OLS(values, np.ones(120)).fit(cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False})
     variance = fit.bse[0] ** 2 * 40 / 39
     mean = values.mean()
     assert variance > 0.5 * mean * (1 - mean) / 120
@@ -88,3 +86,26 @@ def test_interval_covers_the_truth_as_often_as_it_says(problems: int, mean: floa
         covered += estimate.low <= mean <= estimate.high
     # Three standard errors of a share of 600 below 93.5 %, the least coverage of Wilson's interval here.
     assert covered / runs >= 0.935 - 3 * math.sqrt(0.935 * 0.065 / runs)
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(12, 1), (161, 20)])
+def test_average_over_languages_covers_the_truth(problems: int, samples: int) -> None:
+    """Six languages that find the same problems hard: the Avg column's interval must know it."""
+
+    def rates(size: int, random: np.random.Generator) -> np.ndarray:
+        level = 2 * random.normal(size=(size, 1)) + 1.5 * random.normal(size=(size, 6))
+        return 1 / (1 + np.exp(-level))
+
+    rng = np.random.default_rng(12)
+    truth = float(rates(200_000, np.random.default_rng(13)).mean())
+    clusters = {(f"t{t}", name): name for t in range(6) for name in names(problems)}
+    covered, runs = 0, 300
+    for _ in range(runs):
+        values = rng.binomial(samples, rates(problems, rng)) / samples
+        tasks = {f"t{t}": dict(zip(names(problems), values[:, t].tolist(), strict=True)) for t in range(6)}
+        estimate = macro_average(tasks, clusters)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= truth <= estimate.high
+    # Three standard errors of a share of 300 below 95 %.
+    assert covered / runs >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / runs)

@@ -121,9 +121,7 @@ def test_languages_of_one_problem_are_not_independent_observations() -> None:
     outcomes = [float(i % 2) for i in range(60)]
     one = scores("multipl_e/a", {f"P_{i}": [v] for i, v in enumerate(outcomes)})
     copies = [
-        s
-        for lang in "abcdef"
-        for s in scores(f"multipl_e/{lang}", {f"P_{i}": [v] for i, v in enumerate(outcomes)})
+        s for lang in "abcdef" for s in scores(f"multipl_e/{lang}", {f"P_{i}": [v] for i, v in enumerate(outcomes)})
     ]
     single, pooled = estimate_pass_at_k(one, 1), average(copies)
     assert single.low is not None
@@ -186,3 +184,10 @@ def test_independent_tasks_average_their_within_errors() -> None:
     assert error is not None
     assert macro_within_se([error] * 6) == pytest.approx(error.se_own / 6**0.5)
     assert macro_within_se([error] * 6, samples=8) == pytest.approx(error.se_own / 6**0.5 / 2)
+
+
+def test_values_that_are_shares_have_a_mean_and_stop_no_report() -> None:
+    """A likelihood shared by several right answers is no verdict: a run that holds such a task is still shown."""
+    result = summarise(scores("zero_shot/a", {"1": [0.4], "2": [0.9]}) + scores("zero_shot/b", {"1": [1.0]}))
+    assert result["zero_shot/a"]["mean"].value == pytest.approx(0.65)
+    assert "zero_shot/average" not in result

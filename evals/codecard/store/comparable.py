@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from codecard.model import UsageError
 from codecard.store.outcomes import Outcomes
 
-MUST_EQUAL = ("profile", "data", "limits")
-"""Manifest fields that decide the questions or the rule of a verdict: a difference is refused."""
-SHOULD_EQUAL = ("samples", "images", "toolchains")
-"""Fields that may move a verdict, or whose difference the statistics bear: a difference is told."""
+MUST_EQUAL = ("profile", "data", "limits", "judge", "sql.protocol", "sql.databases")
+"""Parts of the manifest that decide the questions or the rule of a verdict: a difference is refused."""
+SHOULD_EQUAL = ("samples", "images", "toolchains", "sandbox", "mt_bench")
+"""Parts that may move a verdict, or whose difference the statistics bear: a difference is told."""
+OF_THE_MOMENT = frozenset({"remark", "start_s", "pid", "cold", "server", "golds", "known_bad", "tied"})
+"""Leaves that differ from run to run and decide nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +37,34 @@ def check_comparable(base: Outcomes, new: Outcomes, ignore: tuple[str, ...] = ()
     tasks = [{score.task for score in outcomes.scores} for outcomes in (base, new)]
     if not tasks[0] & tasks[1]:
         raise UsageError(f"nothing to compare: {base.name} has {_list(tasks[0])}, {new.name} has {_list(tasks[1])}")
-    found = [m for name in MUST_EQUAL + SHOULD_EQUAL for m in _differences(name, base, new)]
-    if tasks[0] != tasks[1]:
-        found.insert(0, Mismatch(field="tasks", base=_list(tasks[0]), new=_list(tasks[1])))
+    found = [Mismatch(field="tasks", base=_list(tasks[0]), new=_list(tasks[1]))] if tasks[0] != tasks[1] else []
+    old, now = _leaves(base.manifest), _leaves(new.manifest)
+    found += [
+        Mismatch(field=path, base=_short(old[path]), new=_short(now[path]))
+        for path in old
+        if path in now and old[path] != now[path] and _under(path, MUST_EQUAL + SHOULD_EQUAL)
+    ]
     for mismatch in found:
-        field = mismatch.field.split(".")[0]
-        if field in (*MUST_EQUAL, "tasks") and field not in ignore:
+        refused = mismatch.field == "tasks" or _under(mismatch.field, MUST_EQUAL)
+        if refused and not _under(mismatch.field, ignore):
+            field = mismatch.field.split(".")[0]
             raise UsageError(f"not comparable: the runs differ in {mismatch}; --ignore {field} compares them anyway")
     return found
 
 
-def _differences(field: str, base: Outcomes, new: Outcomes) -> list[Mismatch]:
-    """One mismatch for a plain field; one for each key that both have, and differently, of a mapping."""
-    old, now = base.manifest.get(field), new.manifest.get(field)
-    if isinstance(old, dict) and isinstance(now, dict):
-        shared = [key for key in old if key in now and old[key] != now[key]]
-        return [Mismatch(field=f"{field}.{k}", base=_short(old[k]), new=_short(now[k])) for k in shared]
-    if old == now or old is None or now is None:
-        return []
-    return [Mismatch(field=field, base=_short(old), new=_short(now))]
+def _leaves(manifest: Mapping[str, object], path: str = "") -> dict[str, object]:
+    """Dotted path → value of every leaf that decides something."""
+    leaves: dict[str, object] = {}
+    for name, value in manifest.items():
+        if name in OF_THE_MOMENT:
+            continue
+        here = f"{path}.{name}" if path else name
+        leaves.update(_leaves(value, here) if isinstance(value, dict) else {here: value})
+    return leaves
+
+
+def _under(path: str, parts: Iterable[str]) -> bool:
+    return any(path == part or path.startswith(f"{part}.") for part in parts)
 
 
 def _list(tasks: set[str]) -> str:

@@ -33,7 +33,8 @@ from codecard.tasks.code import cluster_of
 
 BASELINE_FORMAT = "codecard-baseline-1"
 KEPT_FIELDS = (
-    "profile", "suites", "samples", "recipe", "data", "limits", "images", "toolchains", "fingerprint",
+    "profile", "suites", "model", "samples", "recipe", "data", "limits", "images", "toolchains", "sandbox",
+    "judge", "mt_bench", "sql", "zero_shot", "fingerprint",
 )  # fmt: skip
 """What a baseline keeps of the manifest: all that two runs must share, and whose they are."""
 

@@ -91,7 +91,8 @@ def test_the_table_fits_a_terminal(make_run: MakeRun) -> None:
 )
 def test_runs_of_other_questions_or_rules_are_refused_by_name(make_run: MakeRun, field: str, value: Any) -> None:
     """A difference of data, profile or limits is no difference of models."""
-    good, other = make_run("good", GOOD), make_run("other", GOOD, **{field: value})
+    same = {"judge": {"name": "gpt-4"}, "sql": {"databases": {"newest": {"postgres": "18", "pid": 2}}}}
+    good, other = make_run("good", GOOD, **same), make_run("other", GOOD, **{**same, field: value})
     assert f"differ in {field}" in refusal("compare", good, other)
     result = call("compare", good, other, "--ignore", field)
     assert result.exit_code == 0
