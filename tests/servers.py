@@ -96,15 +96,20 @@ def cut(handler: Handler, _: Body) -> None:
     handler.close_connection = True
 
 
-def endless(handler: Handler, _: Body) -> None:
+def endless(handler: Handler, _: Body, code: int = 200) -> None:
     """A body that never ends, as fast as it is read."""
-    handler.send_response(200)
+    handler.send_response(code)
     handler.send_header("transfer-encoding", "chunked")
     handler.end_headers()
     block = b" " * 65536
     with contextlib.suppress(OSError):
         while True:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+
+
+def endless_error(handler: Handler, body: Body) -> None:
+    """A failure whose body never ends."""
+    endless(handler, body, 500)
 
 
 @contextlib.contextmanager

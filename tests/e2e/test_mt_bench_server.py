@@ -34,8 +34,10 @@ START_S, ANSWER_S, RUN_S = 600, 900, 3000
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, absent: Callable[[str, str], None]) -> Iterator[tuple[str, Path]]:
-    """Address and access log of `transformers serve` with the embedded model."""
+def server(
+    tmp_path_factory: pytest.TempPathFactory, absent: Callable[[str, str], None]
+) -> Iterator[tuple[str, str, Path]]:
+    """Address, model name and access log of `transformers serve` with the embedded model."""
     for package in ("fastapi", "uvicorn", "openai"):
         try:
             __import__(package)
@@ -58,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, absent: Callable[[str, str]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", process, log)
-        yield f"http://127.0.0.1:{port}", log
+        yield f"http://127.0.0.1:{port}", str(folder), log
     finally:
         process.kill()
         process.wait()
@@ -76,8 +78,9 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 class Gate:
     """Passes requests on to `target`; after `open_for` of them it holds the rest until it is opened again."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, model: str) -> None:
         self.target = target
+        self.model = model
         self.passed: list[Body] = []
         self.open_for = 10**9
         self.held = threading.Event()
@@ -93,7 +96,7 @@ class Gate:
             handler.close_connection = True
             handler.rfile.read(1)  # until the client, killed, hangs up
             return
-        content = json.dumps(body).encode()
+        content = json.dumps(body | {"model": self.model}).encode()
         request = urllib.request.Request(f"{self.target}{handler.path}", content, {"content-type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
@@ -130,11 +133,11 @@ def kill_after(gate: Gate, count: int, start: Callable[[], subprocess.Popen[byte
 
 
 def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
-    server: tuple[str, Path], data_dir: Path, tmp_path: Path
+    server: tuple[str, str, Path], data_dir: Path, tmp_path: Path
 ) -> None:
     """A judging that starts over after a crash pays for every judgment again."""
-    url, access = server
-    gate = Gate(url)
+    url, model, access = server
+    gate = Gate(url, model)
     out = tmp_path / "run"
     before = access.read_text().count("POST /v1/chat/completions")
     with serving(gate) as front:
@@ -173,9 +176,9 @@ def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
     assert not any(b"sk-test-never-written" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_server_and_local_model_write_the_same(server: tuple[str, Path]) -> None:
+def test_server_and_local_model_write_the_same(server: tuple[str, str, Path]) -> None:
     """A prompt that the server's template renders otherwise is another question."""
-    url, _ = server
+    url, model, _ = server
     requests = [
         GenerationRequest(
             task="t", problem=str(number), sample=0, sampling=Sampling(max_new_tokens=12), prompt=prompt,
@@ -186,7 +189,7 @@ def test_server_and_local_model_write_the_same(server: tuple[str, Path]) -> None
         )
     ]  # fmt: skip
     texts = []
-    for generator in (open_generator("embedded"), open_generator("openai:smol", base_url=f"{url}/v1")):
+    for generator in (open_generator("embedded"), open_generator(f"openai:{model}", base_url=f"{url}/v1")):
         found = {completion.problem: completion.text for completion in generator.generate(requests)}
         generator.close()
         texts.append({name: text.removesuffix("<|im_end|>") for name, text in found.items()})

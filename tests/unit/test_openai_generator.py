@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import stamina
-from tests.servers import Behaviour, cut, endless, first_fails, raw, reply, serving, status
+from tests.servers import Behaviour, cut, endless, endless_error, first_fails, raw, reply, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.generate import openai_ as backend
@@ -55,6 +55,7 @@ FAULTS: dict[str, Behaviour] = {
     "null-choices": raw(b'{"choices": null}'),
     "null-text": raw(b'{"choices": [{"message": {"content": null}}]}'),
     "endless": endless,
+    "endless-error": endless_error,
 }
 
 
@@ -87,6 +88,17 @@ def test_refused_request_is_not_repeated() -> None:
         assert completions == []
         assert "context length exceeded" in failures["t", "1", 0]
         assert len(server.log) == 1
+
+
+def test_error_in_another_form_is_told_too() -> None:
+    """A server that is not OpenAI says why in its own words; they were lost."""
+
+    def behave(handler: Any, _: Any) -> None:
+        handler.send(400, json.dumps({"detail": "Server is pinned to another model"}).encode())
+
+    with serving(behave) as server:
+        _, failures = ask(server.url, request())
+        assert failures["t", "1", 0] == "HTTP 400: Server is pinned to another model"
 
 
 def test_dribbled_reply_ends_at_the_deadline() -> None:

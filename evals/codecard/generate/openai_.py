@@ -27,6 +27,7 @@ PUBLIC_URL = "https://api.openai.com/v1"
 _STOPS_SENT = 4
 """OpenAI's own limit; a stop string beyond it is found here, only later."""
 _REPLY_BYTES = 16 * 1024**2
+_ERROR_BYTES, _ERROR_S = 64 * 1024, 10.0
 _GIVE_UP_AFTER = 64
 """Requests failed in a row, without one success between, after which the server counts as gone."""
 
@@ -53,6 +54,16 @@ class _Retryable(Exception):
 
 class _Refused(Exception):
     """The server will not answer this one request, however often it is asked."""
+
+
+class _ErrorStatus(Exception):
+    """A reply with status 400 or more, and what of its body was read."""
+
+    def __init__(self, code: int, body: bytes, headers: Any) -> None:
+        super().__init__(f"HTTP {code}")
+        self.code = code
+        self.body = body
+        self.headers = headers
 
 
 class OpenAIGenerator:
@@ -239,9 +250,11 @@ class OpenAIGenerator:
                         raise _Retryable(f"a reply of more than {_REPLY_BYTES // 1024**2} MiB")
                     if time.monotonic() > deadline:
                         raise _Retryable(f"a reply not finished after {self._patience.reply_s:g} s")
-        except openai.APIStatusError as error:
+        except _ErrorStatus as error:
             raise self._status_error(error) from None
         except (openai.OpenAIError, OSError) as error:
+            if isinstance(error.__cause__, _ErrorStatus):  # as older versions of the package pass it on
+                raise self._status_error(error.__cause__) from None
             raise _Retryable(self._scrub(_cause(error))) from None
         except _transport_errors() as error:
             raise _Retryable(self._scrub(_cause(error))) from None
@@ -253,15 +266,15 @@ class OpenAIGenerator:
             raise _Retryable("a reply that is not a JSON object")
         return reply
 
-    def _status_error(self, error: Any) -> Exception:
-        code = error.status_code
-        reason = self._scrub(f"HTTP {code}: {' '.join(str(error.message).split())[:200]}")
+    def _status_error(self, error: _ErrorStatus) -> Exception:
+        code = error.code
+        reason = self._scrub(f"HTTP {code}: {_said(error.body)}")
         if code in (401, 403):
             return InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
         if code == 404:
             return InfrastructureError(f"{self._url} does not know {self._model!r} ({reason})")
         if code in (408, 409, 429) or code >= 500:
-            return _Retryable(reason, _retry_after(error.response.headers))
+            return _Retryable(reason, _retry_after(error.headers))
         return _Refused(reason)
 
     def _scrub(self, text: str) -> str:
@@ -283,7 +296,37 @@ def _client(url: str, key: str, patience: Patience) -> Any:
         import openai
     except ImportError:
         raise InfrastructureError("openai: needs its package: pip install 'codecard[openai]'") from None
-    return openai.OpenAI(api_key=key or "none", base_url=url, max_retries=0, timeout=min(patience.reply_s, 600.0))
+    http = openai.DefaultHttpxClient(event_hooks={"response": [_read_error]})
+    timeout = min(patience.reply_s, 600.0)
+    return openai.OpenAI(api_key=key or "none", base_url=url, max_retries=0, timeout=timeout, http_client=http)
+
+
+def _read_error(response: Any) -> None:
+    """Take an error's body before the openai package does, which would read an endless one to the end."""
+    if not response.is_error:
+        return
+    data = bytearray()
+    deadline = time.monotonic() + _ERROR_S
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) > _ERROR_BYTES or time.monotonic() > deadline:
+            break
+    response.close()
+    raise _ErrorStatus(response.status_code, bytes(data[:_ERROR_BYTES]), response.headers)
+
+
+def _said(body: bytes) -> str:
+    """The message in an error's body, in one line: OpenAI's form, FastAPI's `detail`, or as it stands."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = text
+    if isinstance(found, dict):
+        found = found.get("error", found)
+    if isinstance(found, dict):
+        found = found.get("message") or found.get("detail") or found
+    return " ".join(str(found).split())[:200]
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
