@@ -169,3 +169,61 @@ def test_a_text_stands_for_the_value_it_was_written_from(value: Decimal, decimal
     assert number is not None
     low, high = bounds(number.value, decimals, rule)
     assert low <= value <= high
+
+
+LANGUAGES = ("Python", "C++", "JavaScript", "Java", "PHP", "Rust")
+
+
+def indexed(cents: list[int], unit: int) -> list[str]:
+    """A card whose model-index repeats its table's only row, in the same or the other unit."""
+    lines = ["---", "model-index:", "- name: org/tiny-coder-1b", "  results:"]
+    for language, value in zip(LANGUAGES, cents, strict=False):
+        shown = Decimal(value) if unit == 100 else Decimal(value) * CENT
+        lines += [
+            "  - task: {type: text-generation}",
+            f"    dataset: {{type: x/y, name: 'HumanEval ({language})', config: {language}}}",
+            f"    metrics: [{{type: pass@1, value: {shown}}}]",
+        ]
+    names = LANGUAGES[: len(cents)]
+    cells = [str(Decimal(value) * CENT) for value in cents]
+    lines += ["---", "| Model | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    return [*lines, "| Tiny Coder 1B | " + " | ".join(cells) + " |"]
+
+
+values_in_cents = st.lists(st.integers(2, 98), min_size=2, max_size=6)
+
+
+@given(values_in_cents, st.sampled_from([1, 100]))
+def test_a_model_index_that_repeats_its_table_is_never_accused(cents: list[int], unit: int) -> None:
+    assert found("\n".join(indexed(cents, unit))) == []
+
+
+@given(values_in_cents, st.sampled_from([1, 100]), st.data())
+def test_a_contradicting_model_index_value_is_found_alone(cents: list[int], unit: int, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(cents) - 1))
+    wrong = data.draw(st.integers(2, 98).filter(lambda value: abs(value - cents[place]) > 1))
+    lines = indexed(cents, unit)
+    line = 6 + 3 * place
+    lines[line] = indexed([*cents[:place], wrong, *cents[place + 1 :]], unit)[line]
+    assert found("\n".join(lines)) == [(line + 1, "front_matter")]
+
+
+@given(values_in_cents, st.data())
+def test_a_result_given_twice_is_found_alone(cents: list[int], data: st.DataObject) -> None:
+    lines = indexed(cents, 100)
+    start = 4 + 3 * data.draw(st.integers(0, len(cents) - 1))
+    lines[4 + 3 * len(cents) : 4 + 3 * len(cents)] = lines[start : start + 3]
+    assert found("\n".join(lines)) == [(7 + 3 * len(cents), "duplicate")]
+
+
+@given(st.text(alphabet="|-: \n*#`[]()1.%ab", max_size=300))
+def test_no_document_breaks_the_reader(document: str) -> None:
+    """Whatever stands there is read or passed over, and comes back unchanged."""
+    cells = {
+        (row.line, i): cell.text
+        for table in find_tables(document)
+        for row in table.rows
+        for i, cell in enumerate(row.cells)
+    }
+    assert put_cells(document, cells) == document
+    audit(document)

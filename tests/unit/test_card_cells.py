@@ -290,3 +290,11 @@ def test_task_counts_apart_from_the_published_ones() -> None:
     by_key: dict[str, ZeroShotTask] = {task.key: task for task in TEN}
     parts = named("zero_shot").parts
     assert [(c.task, c.questions) for c in parts] == [(t.key, t.count) for t in by_key.values()]
+
+
+def test_a_page_of_blanks_that_hangs_the_reader() -> None:
+    """Cells and labels of a hostile card are read in time that grows with their length."""
+    assert parse_number("1" + " " * 100_000 + "x") is None
+    hostile = "| " + "[" * 50_000 + " | b |\n|---|---|\n| " + "(" * 50_000 + " | 1" + " " * 50_000 + "x |\n"
+    assert len(find_tables(hostile)) == 1
+    assert read_grid(find_tables(hostile)[0]).columns == ()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 _ALIGNMENT = re.compile(r":?-+:?")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
-_MARKS = re.compile(r"<br\s*/?>|[*_`✱▲†‡^↑↓]|\[([^\]]*)\]\([^)]*\)")
+_MARKS = re.compile(r"<br\s*/?>|[*_`✱▲†‡^↑↓]|\[([^\[\]]*)\]\([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

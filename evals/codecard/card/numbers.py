@@ -18,6 +18,10 @@ _NUMBER = re.compile(
 )
 
 
+LONGEST = 80
+"""Characters of a cell that may be a number: the pattern must never see a page of blanks."""
+
+
 class Rounding(StrEnum):
     """How a value became a text."""
 
@@ -68,7 +72,7 @@ class NumberText:
 def parse_number(shown: str) -> NumberText | None:
     """Read a cell's text as a number, or None where it is a label, a size (`7B`), a date or empty."""
     text = shown.strip()
-    match = _NUMBER.match(text)
+    match = _NUMBER.match(text) if len(text) <= LONGEST else None
     if match is None:
         return None
     opening = match["open"] or ""
