@@ -109,15 +109,11 @@ def simulate(world: World, runs: int, seed: int, margin: float = MARGIN) -> Resu
 
 def main() -> None:
     """Print one table row for each world."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="pairs of runs in each world")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    print(
-        f"| {args.runs} pairs, margin {MARGIN} | true | coverage | regression | no regression | detectable |"
-    )
+    print(f"| {args.runs} pairs, margin {MARGIN} | true | coverage | regression | no regression | detectable |")
     print("|---|---:|---:|---:|---:|---:|")
     for world in WORLDS:
         r = simulate(world, args.runs, args.seed)

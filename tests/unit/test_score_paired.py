@@ -238,9 +238,7 @@ def test_ratings_do_not_enter_a_gate_on_verdicts() -> None:
     assert len(result.pooled["mt_bench"].lost) == 10
 
 
-@pytest.mark.parametrize(
-    ("languages", "samples", "drop"), [(6, 1, 0.0), (1, 20, 0.0), (6, 20, 0.0), (6, 1, 0.5)]
-)
+@pytest.mark.parametrize(("languages", "samples", "drop"), [(6, 1, 0.0), (1, 20, 0.0), (6, 20, 0.0), (6, 1, 0.5)])
 def test_interval_covers_and_the_gate_rarely_cries_wolf(languages: int, samples: int, drop: float) -> None:
     """Simulated pairs of models, problems shared by languages: coverage near 95 %, few false alarms."""
     rng = np.random.default_rng(9)

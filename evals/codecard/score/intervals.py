@@ -73,9 +73,7 @@ def mean_t_interval(values: Array, *, void: int = 0) -> Estimate:
     if n == 1:
         return Estimate(value=value, low=None, high=None, n=1, void=void, method="one question: no interval")
     half = float(stats.t.ppf(0.5 + LEVEL / 2, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return Estimate(
-        value=value, low=value - half, high=value + half, n=n, void=void, method="t 95% over questions"
-    )
+    return Estimate(value=value, low=value - half, high=value + half, n=n, void=void, method="t 95% over questions")
 
 
 def macro_average(

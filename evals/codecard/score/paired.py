@@ -67,9 +67,7 @@ class Compared:
     margin: float
 
 
-def compare(
-    base: Iterable[Score], new: Iterable[Score], *, margin: float = MARGIN, seed: int = SEED
-) -> Compared:
+def compare(base: Iterable[Score], new: Iterable[Score], *, margin: float = MARGIN, seed: int = SEED) -> Compared:
     """Compare two runs of the same tasks, paired by problem.
 
     The primary, declared beforehand, is each suite's pooled pass@1 (every problem weighs the same); ratings
@@ -86,9 +84,7 @@ def compare(
     pooled = {suite: _comparison(pairs, margin, seed) for suite, pairs in suites.items()}
     primary = {s: c for s, c in pooled.items() if not is_rated(s)} or pooled
     primary = _adjusted(primary)
-    return Compared(
-        tasks=tasks, pooled={**pooled, **primary}, decision=_overall(list(primary.values())), margin=margin
-    )
+    return Compared(tasks=tasks, pooled={**pooled, **primary}, decision=_overall(list(primary.values())), margin=margin)
 
 
 def pair_up(base: Iterable[Score], new: Iterable[Score]) -> list[Pair]:
@@ -171,9 +167,7 @@ def paired_test(differences: Array, clusters: Sequence[str], *, seed: int = SEED
     se = math.sqrt(float(np.square(influence).sum()) * count / (count - 1)) / n if count > 1 else 0.0
     sums = np.bincount(codes, weights=differences).astype(np.float64)
     # A spread of rounding errors is no spread: differences are multiples of 1/samples.
-    return PairedTest(
-        delta=delta, se=se if se > 1e-12 else 0.0, df=count - 1, p_exact=sign_flip(sums, seed=seed)
-    )
+    return PairedTest(delta=delta, se=se if se > 1e-12 else 0.0, df=count - 1, p_exact=sign_flip(sums, seed=seed))
 
 
 def sign_flip(sums: Array, *, seed: int = SEED) -> float:
