@@ -63,7 +63,8 @@ def test_rendered_metadata_that_the_hub_merges(codecard: Command, seeds_dir: Pat
     done = codecard("card", "render", seeds_dir / CARD, "--with", run, "--out", tmp_path / "card.md")
     assert done.returncode == 0, done.stderr
     before, after = (seeds_dir / CARD).read_text(), (tmp_path / "card.md").read_text()
-    results = ModelCard(after).data.eval_results
+    data: Any = ModelCard(after).data
+    results = data.eval_results
     assert [result.metric_value for result in results] == [59.0, 49.0, 44.0, 49.0, 45.0, 37.0]
     assert len({result.unique_identifier for result in results}) == 6
     kept = [
@@ -82,10 +83,10 @@ def test_model_index_of_a_run(codecard: Command, data_dir: Path, tmp_path: Path)
 
     raw = data_dir / "zero_shot" / "MPT-7B.json"
     done = codecard("card", "model-index", raw)
-    card = ModelCard(f"---\n{done.stdout}---\n# MPT\n")
-    assert card.data.model_name == "mosaicml/mpt-7b"
-    assert [result.metric_value for result in card.data.eval_results][:3] == [41.89, 70.03, 73.94]
-    assert len(card.data.eval_results) == 10
+    data: Any = ModelCard(f"---\n{done.stdout}---\n# MPT\n").data
+    assert data.model_name == "mosaicml/mpt-7b"
+    assert [result.metric_value for result in data.eval_results][:3] == [41.89, 70.03, 73.94]
+    assert len(data.eval_results) == 10
     newer = codecard("card", "model-index", raw, "--format", "eval-results", "--notes", "zero-shot")
     entries = parse_eval_result_entries(YAML(typ="safe").load(newer.stdout))
     assert [entry.value for entry in entries][:3] == [41.89, 70.03, 73.94]

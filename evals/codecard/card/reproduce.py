@@ -242,15 +242,7 @@ class _RowJob:
         return measurement
 
     def _pair(self, column: ReportedColumn, number: NumberText) -> tuple[Target, Ours]:
-        scale = self.table.scale
-        low, high = bounds(number.value, number.decimals, self.rounding)
-        target = Target(
-            value=float(number.value / scale),
-            low=float(low / scale),
-            high=float(high / scale),
-            digits=number.digits,
-        )
-        return target, self._ours(column, number)
+        return _target(number, self.rounding, self.table.scale), self._ours(column, number)
 
     def _ours(self, column: ReportedColumn, number: NumberText) -> Ours:
         if column.average:
@@ -260,13 +252,7 @@ class _RowJob:
         measurement = self._measurement(column)
         value = measurement.value
         assert value is not None, column.name
-        return Ours(
-            value=float(value),
-            digits=self._digits(value, number),
-            n=measurement.estimate.n,
-            samples=measurement.samples,
-            variance_at_one=measurement.variance_at_one,
-        )
+        return _measured(measurement, value, self._digits(value, number))
 
     def _digits(self, value: Decimal, number: NumberText) -> str:
         return format_value(value * self.table.scale, number.decimals, self.rounding)
@@ -292,6 +278,23 @@ class _RowJob:
             scale=float(self.table.scale),
             suite=self.table.suite,
         )
+
+
+def _target(number: NumberText, rounding: Rounding, scale: Decimal) -> Target:
+    low, high = bounds(number.value, number.decimals, rounding)
+    return Target(
+        value=float(number.value / scale), low=float(low / scale), high=float(high / scale), digits=number.digits
+    )
+
+
+def _measured(measurement: Measurement, value: Decimal, digits: str) -> Ours:
+    return Ours(
+        value=float(value),
+        digits=digits,
+        n=measurement.estimate.n,
+        samples=measurement.samples,
+        variance_at_one=measurement.variance_at_one,
+    )
 
 
 def published_count(number: NumberText, questions: int, rounding: Rounding) -> int | None:
@@ -368,22 +371,9 @@ def _entry_report(
         reason = why_not_whole(measurement, column)
     outcome = not_attempted(reason)
     if not reason and measurement and measurement.value is not None:
-        low, high = bounds(number.value, number.decimals, Rounding.NEAREST)
         digits = format_value(measurement.value * scale, number.decimals, Rounding.NEAREST)
-        target = Target(
-            value=float(number.value / scale),
-            low=float(low / scale),
-            high=float(high / scale),
-            digits=number.digits,
-        )
-        ours = Ours(
-            value=float(measurement.value),
-            digits=digits,
-            n=measurement.estimate.n,
-            samples=measurement.samples,
-            variance_at_one=measurement.variance_at_one,
-        )
-        outcome = ladder.pass_rates([(target, ours)], choices.settings).cells[0]
+        pair = _target(number, Rounding.NEAREST, scale), _measured(measurement, measurement.value, digits)
+        outcome = ladder.pass_rates([pair], choices.settings).cells[0]
     return CellReport(
         table=table.heading,
         line=line,
