@@ -115,7 +115,7 @@ def _finish(plan: RunPlan, session: Session, label: str, found: MtBenchOutcome) 
         found.notes.append(f"judge {found.judge}: {known.line}")
     write_text(plan.out / "tables.md", show_mt_bench(Console(), label, found))
     Console(stderr=True).print(f"run folder: {plan.out}", style="dim", highlight=False)
-    if found.refused:
+    if found.judge and found.refused and not session.options.allow_missing:
         raise typer.Exit(CANNOT_TELL)
 
 
