@@ -397,9 +397,14 @@ class Run:
             self.cpu += cpu
             self.peak = max(self.peak, peak)
             self._reap_orphans()
-        except ServerFailed:
+        except ServerFailed as error:
             forget_server()
-            self._reap()
+            try:
+                self._reap()
+            except ChildProcessError:  # the server reaped it, and was killed before it could tell
+                if not self.killed:
+                    raise ServerFailed("the server went with the program's status") from error
+                self.status = signal.SIGKILL
 
     def _reap(self) -> None:
         _, status, used = os.wait4(self.main, 0)
