@@ -1,0 +1,2 @@
+#include "/opt/codecard/build/wait.h"
+#include "/tmp/work/f.cpp"

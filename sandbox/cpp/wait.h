@@ -1,0 +1,1 @@
+// The fork server waits here; see fork_server.cc.
