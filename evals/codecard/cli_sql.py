@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from codecard.model import PromptStyle, UsageError
@@ -24,6 +27,7 @@ from codecard.pipeline.sql import (
 )
 from codecard.report.sql_tables import sql_markdown, sql_remarks, sql_table
 from codecard.sql import DatabaseOptions, parse_day
+from codecard.sql.doctor import diagnose
 from codecard.store import read_executions
 from codecard.store.importers import Imported, match, read_completion_file
 from codecard.tasks.sql import definition, protocol
@@ -119,3 +123,19 @@ def show_sql(console: Console, plan: RunPlan, label: str) -> str:
     for line in notes:
         console.print(Text(line, style="yellow"))
     return sql_markdown(label, rows) + "".join(f"\n- {line}" for line in notes) + ("\n" if notes else "")
+
+
+def database_doctor(url: str | None, as_json: bool) -> None:
+    """Starts the server, attacks it, and judges every gold against itself; exit 3 if anything is off."""
+    findings = diagnose(definition("2024-03"), DatabaseOptions(url=url))
+    fine = all(finding.fine for finding in findings)
+    if as_json:
+        typer.echo(json.dumps({"findings": [dataclasses.asdict(f) for f in findings], "fine": fine}, indent=1))
+    else:
+        table = Table(title="database", title_justify="left", show_header=False)
+        for found in findings:
+            mark = Text("ok", style="green") if found.fine else Text("off", style="bold red")
+            table.add_row(found.name, mark, Text(found.seen))
+        Console().print(table)
+    if not fine:
+        raise typer.Exit(3)

@@ -205,7 +205,7 @@ def test_no_attack_does_harm(
     database: Database, admin: psycopg.Connection[tuple[object, ...]], count_items: Problem
 ) -> None:
     """A model's SQL that drops, reads, hangs or kills must end as a wrong answer, and leave all else as it was."""
-    before, server = database.content_hashes(), database.facts["pid"]
+    before = database.content_hashes()
     stop = threading.Event()
     siblings = Siblings(database, count_items)
     beside = threading.Thread(target=siblings.run, args=(stop,))
@@ -229,7 +229,7 @@ def test_no_attack_does_harm(
     assert database.content_hashes() == before
     assert _leftovers(admin) == []
     assert not Path("/tmp/codecard-attack").exists()
-    os.kill(int(str(server)), 0)  # the server is still the one that was started
+    os.kill(database.started.pid, 0)  # the server is still the one that was started
 
 
 @pytest.mark.parametrize("name", STATEMENTS)

@@ -88,7 +88,7 @@ def test_a_killed_server_makes_voids_and_the_next_run_is_whole(toy: Toy, postgre
     with open_database(definition, options, data_dir=folder) as database:
         assert database.judge(count_items, RIGHT).strict_passed
         before = database.content_hashes()
-        os.kill(int(str(database.facts["pid"])), signal.SIGKILL)
+        os.kill(database.started.pid, signal.SIGKILL)
         outcome = database.judge(count_items, RIGHT)
         while not outcome.void:  # a session whose process has not noticed yet may still answer
             assert outcome.strict_passed
@@ -96,7 +96,7 @@ def test_a_killed_server_makes_voids_and_the_next_run_is_whole(toy: Toy, postgre
         assert (outcome.reference_passed, outcome.strict_passed) == (None, None)
         assert outcome.verdict("reference") is Verdict.SANDBOX_ERROR
     with open_database(definition, options, data_dir=folder) as database:
-        assert database.facts["cold"] is True
+        assert database.started.cold is True
         assert database.judge(count_items, RIGHT).strict_passed
         assert database.content_hashes() == before
 
@@ -137,7 +137,7 @@ def test_two_runs_at_once_do_not_share_a_cluster(toy: Toy, postgres: str, count_
     options = DatabaseOptions(server=postgres)
     with open_database(definition, options, data_dir=folder) as one:
         with open_database(definition, options, data_dir=folder) as other:
-            assert one.facts["pid"] != other.facts["pid"]
+            assert one.started.pid != other.started.pid
             assert other.judge(count_items, RIGHT).strict_passed
         assert one.judge(count_items, RIGHT).strict_passed
 
@@ -150,7 +150,7 @@ def test_a_cluster_is_used_again_after_an_orderly_end(toy: Toy, postgres: str) -
     with pytest.raises(KeyError), open_database(definition, options, data_dir=folder):
         raise KeyError  # a run that fails for its own reasons still ends in order
     with open_database(definition, options, data_dir=folder) as database:
-        assert database.facts["cold"] is False
+        assert database.started.cold is False
 
 
 # ---------------------------------------------------------------- a server given by URL

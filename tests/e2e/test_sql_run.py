@@ -107,7 +107,7 @@ class _Killer(SqlEvaluator):
     def evaluate(self, work: Iterable[Work]) -> Iterator[dict[str, Any]]:
         items = list(work)
         yield from super().evaluate(items[: len(items) // 2])
-        os.kill(int(str(self._databases["2024-03"].facts["pid"])), signal.SIGKILL)
+        os.kill(self._databases["2024-03"].started.pid, signal.SIGKILL)
         yield from super().evaluate(items[len(items) // 2 :])
 
 

@@ -15,6 +15,7 @@ from codecard.model import InfrastructureError, Problem
 from codecard.sql import DatabaseOptions, open_database
 from codecard.sql.binaries import find_binaries
 from codecard.sql.database import Database
+from codecard.sql.doctor import diagnose
 from codecard.tasks.sql import definition, extract_sql, load
 
 pytestmark = [pytest.mark.postgres, pytest.mark.data]
@@ -127,3 +128,16 @@ def test_right_answers_survive_the_perturbed_copies(data_dir: Path, verdicts: li
         golds = [(problem, query) for problem in loaded.values() for query in problem.checker.queries]  # type: ignore[union-attr]
         outcomes = database.judge_many(golds)
         assert [p.id for (p, _), o in zip(golds, outcomes, strict=True) if not o.robust_passed] == []
+
+
+def test_the_doctor_finds_the_database_sound_and_says_what_is_not(data_dir: Path, tmp_path: Path) -> None:
+    """A database that is off has to be known before the model is asked, not after."""
+    found = diagnose(definition("2024-03"), data_dir=data_dir)
+    assert [finding.name for finding in found if not finding.fine] == []
+    assert {"server", "date", "content", "golds", "closed: files"} <= {finding.name for finding in found}
+    for options, folder, part in (
+        (DatabaseOptions(url=f"host={tmp_path}"), data_dir, "server"),
+        (None, tmp_path, "data"),
+    ):
+        off = diagnose(definition("2024-03"), options, folder)[-1]
+        assert (off.name, off.fine) == (part, False)

@@ -97,6 +97,16 @@ class GoldReport:
     tied: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """How the server came to run: `pid` 0 where it was there already. `cold`: its databases were built now."""
+
+    server: str = "url"
+    pid: int = 0
+    cold: bool = False
+    seconds: float = 0.0
+
+
 @dataclass(slots=True)
 class Access:
     """How a Database reaches its server: `judge` and `admin` give a connection string for a database's name."""
@@ -118,6 +128,8 @@ class Database:
         self, access: Access, *, facts: Mapping[str, object], cache: GoldCache, workers: int, timeout_s: float
     ) -> None:
         self.facts = dict(facts)
+        """All that a verdict depends on besides the query: the same facts, the same verdicts."""
+        self.started = Started()
         self.workers = workers
         self._timeout_s = timeout_s
         self._access = access

@@ -16,7 +16,7 @@ from codecard.sql import DatabaseOptions, clock, robust
 from codecard.sql.binaries import OLDEST, find_binaries
 from codecard.sql.build import Installation, install
 from codecard.sql.data import data_folder
-from codecard.sql.database import Access, Database
+from codecard.sql.database import Access, Database, Started
 from codecard.sql.gold_cache import GoldCache
 from codecard.sql.server import Account, ClusterPlan, Server, clusters_dir, open_to_account, running_server
 from codecard.sql.session import check_server, one_line
@@ -64,7 +64,6 @@ def _own(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[str,
     facts: dict[str, object] = {
         "version": version.name,
         "postgres": binaries.version,
-        "server": binaries.source,
         "as_of": day.isoformat(),
         "clock": kind,
         "data": _data_hash(schemas),
@@ -80,10 +79,12 @@ def _own(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[str,
             rewrite=None if library else clock.rewrite,
         )
         cache = GoldCache(clusters_dir() / key / "golds.json")
-        facts |= {"cold": server.cold, "start_s": round(server.start_s, 3), "pid": server.process.pid}
         with _closing(
             Database(access, facts=facts, cache=cache, workers=options.workers, timeout_s=options.timeout_s)
         ) as database:
+            database.started = Started(
+                server=binaries.source, pid=server.process.pid, cold=server.cold, seconds=server.start_s
+            )
             yield database
 
 
@@ -123,7 +124,6 @@ def _given(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[st
     facts: dict[str, object] = {
         "version": version.name,
         "postgres": number,
-        "server": "url",
         "as_of": day.isoformat(),
         "clock": "rewrite",
         "data": _data_hash(schemas),

@@ -25,9 +25,7 @@ _TOKEN = re.compile(
 
 _FENCE = re.compile(r"```[ \t]*(?P<tag>[\w+-]*)[^\n]*\n(?P<body>.*?)(?:```|\Z)", re.DOTALL)
 _MARKED = re.compile(r"\[SQL\](?P<body>(?:(?!\[SQL\]).)*?)(?:\[/SQL\]|```|\Z)", re.DOTALL | re.IGNORECASE)
-_START = re.compile(
-    r"^[ \t>*-]*(?P<query>(?:SELECT|WITH|VALUES|TABLE)\b.*)", re.DOTALL | re.IGNORECASE | re.MULTILINE
-)
+_START = re.compile(r"^[ \t>*-]*(?P<query>(?:SELECT|WITH|VALUES|TABLE)\b.*)", re.DOTALL | re.IGNORECASE | re.MULTILINE)
 _SPECIAL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/SQL\]|\[/?INST\]", re.IGNORECASE)
 _SQL_TAGS = frozenset(("sql", "postgres", "postgresql", "pgsql", "psql"))
 
