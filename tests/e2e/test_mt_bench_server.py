@@ -7,6 +7,7 @@ every prompt, passes it on, and can hold what comes after a given number, so tha
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers import Body, Handler, serving
+from tests.servers import Body, Handler, cut, endless, first_fails, raw, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import InfrastructureError, Sampling
@@ -195,3 +196,43 @@ def test_server_and_local_model_write_the_same(server: tuple[str, str, Path]) ->
         texts.append({name: text.removesuffix("<|im_end|>") for name, text in found.items()})
     assert texts[0] == texts[1]
     assert all(texts[0].values())
+
+
+def test_faults_before_the_real_server_cost_retries_then_voids(
+    server: tuple[str, str, Path], data_dir: Path, tmp_path: Path
+) -> None:
+    """First the judge never answers, then every request fails once in another way: no crash and no false score."""
+    url, model, _ = server
+    gate, out = Gate(url, model), tmp_path / "run"
+    faults = itertools.cycle([status(429, retry_after="0"), status(500), cut, raw(b'{"choices": ['), endless])
+
+    def failing(handler: Handler, body: Body) -> None:
+        next(faults)(handler, body)
+
+    lasting, passing = first_fails(failing, 10**9, gate), first_fails(failing, 1, gate)
+    broken = threading.Event()
+    broken.set()
+
+    def behave(handler: Handler, body: Body) -> None:
+        judging = body["messages"][0]["role"] == "system"
+        (lasting if judging and broken.is_set() else passing)(handler, body)
+
+    with serving(behave) as front:
+        command = [str(Path(sys.executable).with_name("codecard")), "run", "--suite", "mt_bench", "--out", str(out)]
+        command += ["--model", "openai:smol", "--base-url", front.url, "--max-new-tokens", "8", "--limit", "2"]
+        command += ["--judge", "openai:smol", "--judge-base-url", front.url, "--judge-max-new-tokens", "8"]
+        environment = os.environ | {"CODECARD_DATA": str(data_dir)}
+        first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
+        answers = rows(out / "completions.jsonl")
+        assert (first.returncode, len(answers), len(gate.passed)) == (4, 4, 4), first.stderr
+        score = json.loads((out / "scores.json").read_text())["mt_bench/coding"]["score"]
+        assert (score["value"], score["void"]) == (None, 4)
+        assert all(row["rating"] is None and "did not answer" in row["void"] for row in rows(out / "judgments.jsonl"))
+        broken.clear()
+        second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert second.returncode in (0, 4), second.stderr
+    assert rows(out / "completions.jsonl") == answers
+    assert len(gate.passed) == 8
+    last = {(row["problem"], row["turn"]): row for row in rows(out / "judgments.jsonl")}
+    assert len(last) == 4
+    assert all(isinstance(row["judgment"], str) for row in last.values())
