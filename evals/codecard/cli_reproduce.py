@@ -105,6 +105,8 @@ def reproduce_command(
         write_out(beside_markdown(report, notes), out)
     if as_json:
         typer.echo(json.dumps(report_rows(report), indent=1, ensure_ascii=False))
+        for note in report.notes:
+            typer.echo(note, err=True)
     else:
         show_report(Console(), report, notes)
 
