@@ -10,6 +10,8 @@
 #include "config.h"
 #include "system.h"
 #include "coretypes.h"
+#include "tree.h"
+#include "cp/cp-tree.h"
 #include "output.h"
 
 #include <fcntl.h>
@@ -62,6 +64,8 @@ void become_compiler(long seconds) {
 double seconds_of(const timeval &time) { return time.tv_sec + time.tv_usec / 1e6; }
 
 void serve() {
+  // what the headers leave to be instantiated at the end of every translation unit is instantiated here, once
+  instantiate_pending_templates(0);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   say("ready\n");
   for (;;) {
