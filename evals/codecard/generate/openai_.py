@@ -8,62 +8,30 @@ row is cut here, a retry carries the same seed, and a reply is read up to a size
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit
 
+from codecard.generate.openai_wire import (
+    KEY_VARIABLE,
+    PUBLIC_URL,
+    Patience,
+    Refused,
+    Retryable,
+    Wire,
+    checked_url,
+)
 from codecard.generate.port import GenerationRequest
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-PUBLIC_URL = "https://api.openai.com/v1"
 _STOPS_SENT = 4
 """OpenAI's own limit; a stop string beyond it is found here, only later."""
-_REPLY_BYTES = 16 * 1024**2
-_ERROR_BYTES, _ERROR_S = 64 * 1024, 10.0
 _GIVE_UP_AFTER = 64
 """Requests failed in a row, without one success between, after which the server counts as gone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a request may take (seconds, connection to last byte) and how often it is tried.
-
-    Between tries the wait doubles up to `wait_max_s`; a server's own Retry-After is heeded up to that too.
-    """
-
-    reply_s: float = 600.0
-    attempts: int = 6
-    wait_max_s: float = 30.0
-
-
-class _Retryable(Exception):
-    """A failure that another try may mend: 408, 409, 429, 5xx, a cut connection, an unreadable reply."""
-
-    def __init__(self, reason: str, after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
-
-
-class _Refused(Exception):
-    """The server will not answer this one request, however often it is asked."""
-
-
-class _ErrorStatus(Exception):
-    """A reply with status 400 or more, and what of its body was read."""
-
-    def __init__(self, code: int, body: bytes, headers: Any) -> None:
-        super().__init__(f"HTTP {code}")
-        self.code = code
-        self.body = body
-        self.headers = headers
 
 
 class OpenAIGenerator:
@@ -85,14 +53,15 @@ class OpenAIGenerator:
         if not model:
             raise UsageError("model 'openai:' names no model; expected openai:NAME")
         self._model = model
-        self._url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL)
-        self._key = os.environ.get(KEY_VARIABLE, "").strip()
-        if not self._key and self._url == PUBLIC_URL:
+        self._url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        if not key and self._url == PUBLIC_URL:
             raise UsageError(f"openai:{model} needs a key: set {KEY_VARIABLE}, or name another server with --base-url")
         self._workers = workers or 8
         self._patience = patience or Patience()
-        self._client = _client(self._url, self._key, self._patience)
+        self._wire = Wire(self._url, key, self._patience.reply_s)
         self._prompt_tokens: dict[str, int] = {}
+        self._counting: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self.failures: dict[tuple[str, str, int], str] = {}
@@ -130,7 +99,7 @@ class OpenAIGenerator:
                     request = running.pop(future)
                     try:
                         completion = future.result()
-                    except (_Retryable, _Refused) as error:
+                    except (Retryable, Refused) as error:
                         self.failures[request.task, request.problem, request.sample] = str(error)
                         failed_in_a_row += 1
                         if failed_in_a_row >= _GIVE_UP_AFTER:
@@ -146,7 +115,7 @@ class OpenAIGenerator:
 
     def close(self) -> None:
         self._closing.set()
-        self._client.close()
+        self._wire.close()
 
     def _gone(self, reason: str) -> InfrastructureError:
         return InfrastructureError(
@@ -177,18 +146,17 @@ class OpenAIGenerator:
         """
         name = f"{request.task}\0{request.problem}"
         with self._lock:
-            known = self._prompt_tokens.get(name)
-        if known is None:
-            usage = self._ask(request, 1).get("usage") or {}
-            known = usage.get("prompt_tokens")
-            if not isinstance(known, int):
-                raise UsageError(
-                    f"{self._url} does not count a prompt's tokens, so a limit on prompt and completion "
-                    "together cannot be kept; give --max-new-tokens"
-                )
-            with self._lock:
-                self._prompt_tokens[name] = known
-        return known
+            turn = self._counting.setdefault(name, threading.Lock())
+        with turn:
+            if name not in self._prompt_tokens:
+                usage = self._ask(request, 1).get("usage") or {}
+                if not isinstance(usage.get("prompt_tokens"), int):
+                    raise UsageError(
+                        f"{self._url} does not count a prompt's tokens, so a limit on prompt and completion "
+                        "together cannot be kept; give --max-new-tokens"
+                    )
+                self._prompt_tokens[name] = usage["prompt_tokens"]
+            return self._prompt_tokens[name]
 
     def _ask(self, request: GenerationRequest, limit: int | None) -> dict[str, Any]:
         import stamina
@@ -204,12 +172,12 @@ class OpenAIGenerator:
             wait_max=patience.wait_max_s,
         ):
             with attempt:
-                reply = self._send(body, chat=not isinstance(request.prompt, str))
+                reply = self._wire.send(body, chat=not isinstance(request.prompt, str))
                 _text_of(reply, request)
         return reply
 
     def _wait_before_retry(self, error: Exception) -> bool | float:
-        if not isinstance(error, _Retryable) or self._closing.is_set():
+        if not isinstance(error, Retryable) or self._closing.is_set():
             return False
         return True if error.after_s is None else min(error.after_s, self._patience.wait_max_s)
 
@@ -235,124 +203,6 @@ class OpenAIGenerator:
                 extra["top_k"] = sampling.top_k
         return body | ({"extra_body": extra} if extra else {})
 
-    def _send(self, body: dict[str, Any], *, chat: bool) -> dict[str, Any]:
-        """One exchange; a reply is never longer than `_REPLY_BYTES` nor slower than the patience."""
-        import openai
-
-        api = self._client.chat.completions if chat else self._client.completions
-        deadline = time.monotonic() + self._patience.reply_s
-        data = bytearray()
-        try:
-            with api.with_streaming_response.create(**body) as response:
-                for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) > _REPLY_BYTES:
-                        raise _Retryable(f"a reply of more than {_REPLY_BYTES // 1024**2} MiB")
-                    if time.monotonic() > deadline:
-                        raise _Retryable(f"a reply not finished after {self._patience.reply_s:g} s")
-        except _ErrorStatus as error:
-            raise self._status_error(error) from None
-        except (openai.OpenAIError, OSError) as error:
-            if isinstance(error.__cause__, _ErrorStatus):  # as older versions of the package pass it on
-                raise self._status_error(error.__cause__) from None
-            raise _Retryable(self._scrub(_cause(error))) from None
-        except _transport_errors() as error:
-            raise _Retryable(self._scrub(_cause(error))) from None
-        try:
-            reply = json.loads(data)
-        except ValueError:
-            raise _Retryable("a reply that is not JSON") from None
-        if not isinstance(reply, dict):
-            raise _Retryable("a reply that is not a JSON object")
-        return reply
-
-    def _status_error(self, error: _ErrorStatus) -> Exception:
-        code = error.code
-        reason = self._scrub(f"HTTP {code}: {_said(error.body)}")
-        if code in (401, 403):
-            return InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
-        if code == 404:
-            return InfrastructureError(f"{self._url} does not know {self._model!r} ({reason})")
-        if code in (408, 409, 429) or code >= 500:
-            return _Retryable(reason, _retry_after(error.headers))
-        return _Refused(reason)
-
-    def _scrub(self, text: str) -> str:
-        """A server may echo what it was sent; the key must reach no log and no file."""
-        return text.replace(self._key, "***") if self._key else text
-
-
-def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"base URL {url!r}: expected http://HOST[:PORT]/v1 or https://…")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(f"a base URL holds no key, user or query; put the key into {KEY_VARIABLE}")
-    return url.rstrip("/")
-
-
-def _client(url: str, key: str, patience: Patience) -> Any:
-    try:
-        import openai
-    except ImportError:
-        raise InfrastructureError("openai: needs its package: pip install 'codecard[openai]'") from None
-    http = openai.DefaultHttpxClient(event_hooks={"response": [_read_error]})
-    timeout = min(patience.reply_s, 600.0)
-    return openai.OpenAI(api_key=key or "none", base_url=url, max_retries=0, timeout=timeout, http_client=http)
-
-
-def _read_error(response: Any) -> None:
-    """Take an error's body before the openai package does, which would read an endless one to the end."""
-    if not response.is_error:
-        return
-    data = bytearray()
-    deadline = time.monotonic() + _ERROR_S
-    for chunk in response.iter_bytes():
-        data += chunk
-        if len(data) > _ERROR_BYTES or time.monotonic() > deadline:
-            break
-    response.close()
-    raise _ErrorStatus(response.status_code, bytes(data[:_ERROR_BYTES]), response.headers)
-
-
-def _said(body: bytes) -> str:
-    """The message in an error's body, in one line: OpenAI's form, FastAPI's `detail`, or as it stands."""
-    text = body.decode("utf-8", "replace")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = text
-    if isinstance(found, dict):
-        found = found.get("error", found)
-    if isinstance(found, dict):
-        found = found.get("message") or found.get("detail") or found
-    return " ".join(str(found).split())[:200]
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What the HTTP library under the openai package raises while a body is being read."""
-    found: list[type[Exception]] = []
-    for name in ("httpx2", "httpx"):
-        try:
-            module = __import__(name)
-        except ImportError:
-            continue
-        found += [module.HTTPError, module.StreamError]
-    return tuple(found)
-
-
-def _cause(error: BaseException) -> str:
-    inner = error.__cause__ or error
-    return " ".join(f"{type(inner).__name__}: {inner}".split())[:200]
-
-
-def _retry_after(headers: Any) -> float | None:
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
 
 def _row_seed(request: GenerationRequest) -> int:
     """31 bits of (seed, task, problem, sample): the same row has the same seed in every run and retry."""
@@ -366,9 +216,9 @@ def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, Fi
         choice = reply["choices"][0]
         text = choice["text"] if isinstance(request.prompt, str) else choice["message"]["content"]
     except (KeyError, IndexError, TypeError):
-        raise _Retryable("a reply without choices") from None
+        raise Retryable("a reply without choices") from None
     if not isinstance(text, str):
-        raise _Retryable("a reply without text")
+        raise Retryable("a reply without text")
     reason = choice.get("finish_reason")
     if reason == "length":
         return text, FinishReason.LENGTH

@@ -1,0 +1,179 @@
+"""One exchange with an OpenAI-compatible server, bounded in size and time, its failures sorted into two kinds."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from codecard.model import InfrastructureError, UsageError
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+PUBLIC_URL = "https://api.openai.com/v1"
+_REPLY_BYTES = 16 * 1024**2
+_ERROR_BYTES, _ERROR_S = 64 * 1024, 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a request may take (seconds, connection to last byte) and how often it is tried.
+
+    Between tries the wait doubles up to `wait_max_s`; a server's own Retry-After is heeded up to that too.
+    """
+
+    reply_s: float = 600.0
+    attempts: int = 6
+    wait_max_s: float = 30.0
+
+
+class Retryable(Exception):
+    """A failure that another try may mend: 408, 409, 429, 5xx, a cut connection, an unreadable reply."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class Refused(Exception):
+    """The server will not answer this one request, however often it is asked."""
+
+
+class _ErrorStatus(Exception):
+    """A reply with status 400 or more, and what of its body was read."""
+
+    def __init__(self, code: int, body: bytes, headers: Any) -> None:
+        super().__init__(f"HTTP {code}")
+        self.code = code
+        self.body = body
+        self.headers = headers
+
+
+class Wire:
+    """The openai package's client at `url`, without its retries. `key` goes nowhere but the request."""
+
+    def __init__(self, url: str, key: str, reply_s: float) -> None:
+        try:
+            import openai
+        except ImportError:
+            raise InfrastructureError("openai: needs its package: pip install 'codecard[openai]'") from None
+        self._url, self._key, self._reply_s = url, key, reply_s
+        http = openai.DefaultHttpxClient(event_hooks={"response": [_read_error]})
+        self._client = openai.OpenAI(
+            api_key=key or "none", base_url=url, max_retries=0, timeout=min(reply_s, 600.0), http_client=http
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def send(self, body: dict[str, Any], *, chat: bool) -> dict[str, Any]:
+        """The reply to `body`; never longer than `_REPLY_BYTES` nor slower than `reply_s`.
+
+        Raises `Retryable`, `Refused`, or `InfrastructureError` where no request can succeed.
+        """
+        import openai
+
+        api: Any = self._client.chat.completions if chat else self._client.completions
+        deadline = time.monotonic() + self._reply_s
+        data = bytearray()
+        try:
+            with api.with_streaming_response.create(**body) as response:
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > _REPLY_BYTES:
+                        raise Retryable(f"a reply of more than {_REPLY_BYTES // 1024**2} MiB")
+                    if time.monotonic() > deadline:
+                        raise Retryable(f"a reply not finished after {self._reply_s:g} s")
+        except _ErrorStatus as error:
+            raise self._status_error(error, body) from None
+        except (openai.OpenAIError, OSError) as error:
+            if isinstance(error.__cause__, _ErrorStatus):  # as older versions of the package pass it on
+                raise self._status_error(error.__cause__, body) from None
+            raise Retryable(self._scrub(_cause(error))) from None
+        except _transport_errors() as error:
+            raise Retryable(self._scrub(_cause(error))) from None
+        try:
+            reply = json.loads(data)
+        except (ValueError, RecursionError):
+            raise Retryable("a reply that is not JSON") from None
+        if not isinstance(reply, dict):
+            raise Retryable("a reply that is not a JSON object")
+        return reply
+
+    def _status_error(self, error: _ErrorStatus, body: dict[str, Any]) -> Exception:
+        code = error.code
+        reason = self._scrub(f"HTTP {code}: {_said(error.body)}")
+        if code in (401, 403):
+            return InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
+        if code == 404:
+            return InfrastructureError(f"{self._url} does not know {body['model']!r} ({reason})")
+        if code in (408, 409, 429) or code >= 500:
+            return Retryable(reason, _retry_after(error.headers))
+        return Refused(reason)
+
+    def _scrub(self, text: str) -> str:
+        """A server may echo what it was sent; the key must reach no log and no file."""
+        return text.replace(self._key, "***") if self._key else text
+
+
+def checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"base URL {url!r}: expected http://HOST[:PORT]/v1 or https://…")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(f"a base URL holds no key, user or query; put the key into {KEY_VARIABLE}")
+    return url.rstrip("/")
+
+
+def _read_error(response: Any) -> None:
+    """Take an error's body before the openai package does, which would read an endless one to the end."""
+    if not response.is_error:
+        return
+    data = bytearray()
+    deadline = time.monotonic() + _ERROR_S
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) > _ERROR_BYTES or time.monotonic() > deadline:
+            break
+    response.close()
+    raise _ErrorStatus(response.status_code, bytes(data[:_ERROR_BYTES]), response.headers)
+
+
+def _said(body: bytes) -> str:
+    """The message in an error's body, in one line: OpenAI's form, FastAPI's `detail`, or as it stands."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = text
+    if isinstance(found, dict):
+        found = found.get("error", found)
+    if isinstance(found, dict):
+        found = found.get("message") or found.get("detail") or found
+    return " ".join(str(found).split())[:200]
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the HTTP library under the openai package raises while a body is being read."""
+    found: list[type[Exception]] = []
+    for name in ("httpx2", "httpx"):
+        try:
+            module = __import__(name)
+        except ImportError:
+            continue
+        found += [module.HTTPError, module.StreamError]
+    return tuple(found)
+
+
+def _cause(error: BaseException) -> str:
+    inner = error.__cause__ or error
+    return " ".join(f"{type(inner).__name__}: {inner}".split())[:200]
+
+
+def _retry_after(headers: Any) -> float | None:
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
