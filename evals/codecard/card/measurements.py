@@ -18,8 +18,7 @@ class Measurement:
     """One number measured by a run. `model` as the run names it, `name` that of the run or file.
 
     `variance_at_one` is the variance of pass@1 over new samples of the same problems, from one sample a
-    problem; None where the run cannot tell. `samples` counts samples a problem. `partial` says why the number
-    does not stand for the whole task, empty where it does.
+    problem; None where the run cannot tell. `samples` counts samples a problem.
     """
 
     model: str
@@ -30,17 +29,12 @@ class Measurement:
     samples: int = 1
     variance_at_one: float | None = None
     judge: str = ""
-    partial: str = ""
     revision: str = ""
 
     @property
-    def where(self) -> str:
-        return self.name
-
-    @property
     def value(self) -> Decimal | None:
-        """The exact decimal of the value, or None where it is void or partial."""
-        if self.estimate.value is None or self.estimate.void or self.partial:
+        """The exact decimal of the value, or None where samples are void."""
+        if self.estimate.value is None or self.estimate.void:
             return None
         return as_decimal(self.estimate.value)
 
@@ -92,8 +86,6 @@ def find_measurement(found: Iterable[Measurement], column: ReportedColumn) -> Me
 def why_not_whole(measurement: Measurement, column: ReportedColumn) -> str:
     """Why a measurement does not stand for a column, or nothing: voids, too few or other questions."""
     estimate = measurement.estimate
-    if measurement.partial:
-        return measurement.partial
     if estimate.value is None or estimate.void:
         return f"{estimate.void} of its samples are void" if estimate.void else "it has no value"
     if column.questions is not None and estimate.n != column.questions:

@@ -274,7 +274,7 @@ class _RowJob:
             measured=self._digits(value, number) if value is not None else "",
             estimate=measurement.estimate if measurement else None,
             model=given.model if given else "",
-            where=given.where if given else "",
+            where=given.name if given else "",
             scale=float(self.table.scale),
             suite=self.table.suite,
         )
@@ -384,7 +384,7 @@ def _entry_report(
         measured=digits,
         estimate=measurement.estimate if measurement else None,
         model=measurement.model if measurement else "",
-        where=measurement.where if measurement else "",
+        where=measurement.name if measurement else "",
         scale=float(scale),
         suite=table.suite,
     )

@@ -35,6 +35,7 @@ ASKING = ("prompt_style", "samples", "sampling", "max_new_tokens_chat", "seed", 
 """What a profile decides about asking: it has no effect on completions that are given."""
 
 SampleId = tuple[str, str, int]
+TELL_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,9 @@ class CompletionMeasurer:
         pending = {key: work for work in works if (key := evaluator.key(work)) not in self.verdicts}
         self.told(f"{len(pending)} programs to run")
         by_id: Mapping[SampleId, str] = {work.completion.id: key for key, work in pending.items()}
-        for row in evaluator.evaluate(pending.values()):
+        for done, row in enumerate(evaluator.evaluate(pending.values()), start=1):
+            if done % TELL_EVERY == 0:
+                self.told(f"{done} of {len(pending)} run")
             key = by_id[row["task"], row["problem"], row["sample"]]
             self.verdicts[key] = Verdict(row["verdict"])
 
