@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 from codecard.cli_card import app as card
+from codecard.cli_compare import register as register_comparing
+from codecard.cli_doctor import doctor_command
 from codecard.cli_explain import explain_command
 from codecard.cli_mt_bench import judge
 from codecard.cli_plan import plan_command
@@ -31,6 +33,8 @@ app.add_typer(card, name="card")
 app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
 app.command("score", help="Execute and score completions made elsewhere.")(score_command)
 app.command("reproduce", help="A card's numbers beside measured ones, with a verdict per cell.")(reproduce_command)
+app.command("doctor", help="Prove that this machine's sandbox and database work, before a run.")(doctor_command)
+register_comparing(app)
 app.command("plan", help="What a run would take and could find out; starts nothing.")(plan_command)
 app.command("explain", help="Which setting makes how much of the difference of two profiles.")(explain_command)
 
