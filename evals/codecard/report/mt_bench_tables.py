@@ -11,6 +11,7 @@ from rich.text import Text
 from codecard.model import Estimate
 from codecard.pipeline.mt_bench import MtBenchOutcome
 from codecard.report.terminal import interval, remarks, shown
+from codecard.report.text import markdown, printable
 from codecard.tasks.mt_bench import TASK
 
 COLUMNS = (("Score", "score"), ("Turn 1", "turn_1"), ("Turn 2", "turn_2"))
@@ -23,11 +24,11 @@ def show_mt_bench(console: Console, label: str, found: MtBenchOutcome) -> str:
     for position, (name, *_) in enumerate(zip(*rows, strict=True)):
         table.add_column(Text(name), justify="right" if position else "left", no_wrap=position > 0)
     for position, row in enumerate(rows[1:]):
-        table.add_row(*map(Text, row), style="" if position else "bold")
+        table.add_row(*(Text(printable(cell)) for cell in row), style="" if position else "bold")
     console.print(table)
     for note in notes:
-        console.print(Text(note, style="yellow"))
-    return _markdown(rows) + "".join(f"\n- {_escaped(note)}" for note in notes) + ("\n" if notes else "")
+        console.print(Text(printable(note), style="yellow"))
+    return _markdown(rows) + "".join(f"\n- {markdown(note)}" for note in notes) + ("\n" if notes else "")
 
 
 def _rows(label: str, found: MtBenchOutcome) -> list[list[str]]:
@@ -47,10 +48,6 @@ def _count(estimate: Estimate | None) -> str:
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [[_escaped(cell) for cell in row] for row in rows]
+    head, *body = [[markdown(cell) for cell in row] for row in rows]
     lines = [head, ["---", *("---:" for _ in head[1:])], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
