@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from codecard.generate.embedded import NAME
 from codecard.generate.lm_eval_ import HarnessJob
 from codecard.model import InfrastructureError, UsageError
 from codecard.pipeline import Outcome, RunPlan, Watcher
@@ -17,6 +18,7 @@ from codecard.pipeline.zero_shot import Located, run_zero_shot, zero_shot_job
 from codecard.tasks.definitions import load_profile
 from codecard.tasks.paths import tasks_dir
 from codecard.tasks.zero_shot import load_tasks
+from e2e_types import Command
 
 Row = dict[str, Any]
 TEN = load_tasks(tasks_dir() / "zero_shot")
@@ -130,19 +132,23 @@ class Listener(Watcher):
 
 
 def ask(out: Path, data: Path, model_folder: str) -> tuple[Outcome, Listener]:
-    model = Located(path=model_folder, name="embedded")
+    model = Located(path=model_folder, name=NAME)
     job = zero_shot_job(model, data, limit=50, dtype="float32")
     listener = Listener()
     return run_zero_shot(plan(out), model, job, listener), listener
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, model_folder: str) -> Path:
-    """A run of all ten tasks, made once."""
+def run(tmp_path_factory: pytest.TempPathFactory, model_folder: str, codecard: Command) -> Path:
+    """A run of all ten tasks, made once by the command itself, without a network."""
     data = tmp_path_factory.mktemp("data")
     write_data(data / "zero_shot")
     out = data / "RUN"
-    ask(out, data, model_folder)
+    done = codecard(
+        "run", "--suite", "zero_shot", "--model", "embedded", "--limit", 50, "--dtype", "float32",
+        "--data-dir", data, "--out", out, env={"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     return out
 
 
