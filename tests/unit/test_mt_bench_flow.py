@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from tests.servers import Behaviour, Body, Handler, cut, endless, first_fails, r
 
 from codecard.cli import main
 from codecard.pipeline.mt_bench import Session
+from codecard.report.embed import embed
 from codecard.report.html import render_run
 from codecard.store.outcomes import read_run
 
@@ -342,8 +345,13 @@ def test_hostile_answer_stays_text_in_the_report(codecard: Command, tmp_path: Pa
     script = "<script>alert(1)</script><!-- </script> -->"
     with serving(both(reply(script), reply(f"{script} Rating: [[4]]"))) as server:
         run(codecard, server.url, tmp_path / "run", "--limit", 1)
-    page = render_run(read_run(tmp_path / "run"))
-    assert "alert(1)" not in page
+    data = read_run(tmp_path / "run")
+    assert "alert(1)" not in render_run(data)
+    block = json.loads(gzip.decompress(base64.b64decode(embed([data], ["run"]).blocks[0])))
+    first, second = block[0]["sides"][0][0]["turns"]
+    for turn in (first, second):  # what the page shows as text nodes, side by side
+        assert (turn["answer"], turn["judgment"], turn["rating"]) == (script, f"{script} Rating: [[4]]", 4)
+    assert second["question"].startswith("Can you parallelize it?")
     assert script not in (tmp_path / "run" / "tables.md").read_text()
 
 
