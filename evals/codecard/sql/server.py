@@ -17,7 +17,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -103,18 +103,20 @@ def reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
 
 
-def open_to_account(path: Path, account: Account, name: str) -> Path:
-    """`path` itself, or a copy of it (file or folder) where the server's account cannot reach it."""
-    if not account.lowered or reachable(path):
-        return path
-    copy = clusters_dir() / "programs" / content_key([str(path), path.stat().st_mtime_ns]) / name
+def open_to_account(base: Path, parts: Sequence[str], account: Account) -> Path:
+    """`base`, or a folder with copies of its `parts` where the server's account cannot reach them there."""
+    if not account.lowered or all(reachable(base / part) for part in parts):
+        return base
+    copy = clusters_dir() / "programs" / content_key([[str(base / p), (base / p).stat().st_mtime_ns] for p in parts])
     if not copy.exists():
-        partial = copy.with_name(f".{name}.{os.getpid()}")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.copytree(path, partial, symlinks=True)
-        else:
-            shutil.copy2(path, partial)
+        partial = copy.with_name(f".{copy.name}.{os.getpid()}")
+        for part in parts:
+            source, target = base / part, partial / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, symlinks=True)
+            else:
+                shutil.copy2(source, target)
         with contextlib.suppress(OSError):
             partial.rename(copy)
     return copy
