@@ -103,6 +103,10 @@ def test_interval_is_that_of_the_questions_not_of_the_ratings() -> None:
 def test_interval_stays_on_the_scale() -> None:
     estimate = estimate_ratings(rated({"1": (1, 1), "2": (10, 10)}))["score"]
     assert (estimate.low, estimate.high) == (1, 10)
+    below = estimate_ratings([Rated(question=q, turn=1, rating=r) for q, r in (("1", 0), ("2", 0), ("3", 1))])["score"]
+    assert below.low is not None
+    assert below.value is not None
+    assert below.low <= below.value
 
 
 def test_calibration_counts_what_a_judge_left_unrated() -> None:

@@ -310,7 +310,8 @@ class Session:
     def _rated(self, place: Place, row: Row | None, judge: str) -> Rated:
         if row is not None:
             return Rated(question=place[0], turn=place[1], rating=row["rating"], void=row["void"])
-        void = self.failures.get(place) or ("no answer" if judge else "no judge was named (--judge)")
+        unjudged = f"no judge was named (--judge openai:{self.data.definition.reported_judge})"
+        void = self.failures.get(place) or ("no answer" if judge else unjudged)
         return Rated(question=place[0], turn=place[1], rating=None, void=void)
 
     def _notes(self, rated: list[Rated], remark: str) -> list[str]:

@@ -57,8 +57,9 @@ def _estimate(rows: Sequence[Rated], judge: str, allow_missing: bool) -> Estimat
     lowest, highest = RATING_RANGE
     return Estimate(
         value=value,
-        low=max(lowest, value - half),
-        high=min(highest, value + half),
+        # The reference's parser lets ratings off the scale through, and an interval must hold its own centre.
+        low=min(max(lowest, value - half), value),
+        high=max(min(highest, value + half), value),
         n=questions,
         void=missing,
         method=f"{method}t 95% clustered by {questions} questions",

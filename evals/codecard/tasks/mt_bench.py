@@ -28,7 +28,6 @@ class MtBench:
 
     ids: tuple[str, ...]
     all_ids: range
-    category: str
     answer_sampling: Sampling
     answer_stops: tuple[str, ...]
     judge_sampling: Sampling
@@ -120,7 +119,6 @@ def definition() -> MtBench:
     return MtBench(
         ids=tuple(str(number) for number in raw["ids"]),
         all_ids=range(first, last + 1),
-        category=raw["category"],
         answer_sampling=Sampling(temperature=answers["temperature"], max_new_tokens=answers["max_new_tokens"]),
         answer_stops=tuple(answers["stops"]),
         judge_sampling=Sampling(temperature=judge["temperature"], max_new_tokens=judge["max_new_tokens"]),
