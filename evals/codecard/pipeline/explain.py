@@ -7,6 +7,7 @@ Another order can share out an interaction of two settings differently; the tota
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -189,6 +190,9 @@ class CompletionMeasurer:
                 self.told(f"{done} of {len(pending)} run")
             key = by_id[row["task"], row["problem"], row["sample"]]
             self.verdicts[key] = Verdict(row["verdict"])
+        counts = Counter(self.verdicts[key].value for key in pending)
+        if counts:
+            self.told(", ".join(f"{verdict} {count}" for verdict, count in counts.most_common()))
 
     def _score(self, evaluator: CodeEvaluator, work: Work) -> Score:
         verdict = self.verdicts[evaluator.key(work)]
