@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from codecard.model import Comparison, Decision, UsageError
-from codecard.report.pages import comparison_rows, interval_text, p_text, results_table, value_text
+from codecard.report.pages import comparison_rows, interval_text, p_text, remarks_of, results_tables, value_text
 from codecard.report.reported import reported_numbers
 from codecard.report.text import printable
-from codecard.score import Compared, compare, suite_of
+from codecard.score import Compared, compare
 from codecard.score.paired import MARGIN, Pair, pair_up
 from codecard.store.comparable import Mismatch, check_comparable
 from codecard.store.outcomes import Outcomes, RunData, read_outcomes, read_run, write_baseline
@@ -268,10 +268,8 @@ def _run_json(data: RunData) -> dict[str, Any]:
 
 def _show_run(data: RunData) -> None:
     console = Console()
-    estimates, reported = data.summary, reported_numbers(data)
-    for suite in dict.fromkeys(suite_of(task) for task in estimates):
-        table = results_table(suite, estimates, reported)
-        grid = Table(title=Text(printable(f"{data.name}: {suite}")), title_style="bold", title_justify="left")
+    for table in results_tables(data, reported_numbers(data)):
+        grid = Table(title=Text(printable(f"{data.name}: {table.title}")), title_style="bold", title_justify="left")
         for position, column in enumerate(table.columns):
             grid.add_column(column, justify="right" if position else "left")
         for row in table.rows:
@@ -279,6 +277,8 @@ def _show_run(data: RunData) -> None:
             grid.add_row(Text(printable(row.label)), *cells, style="bold" if row.average else None)
         console.print(grid)
         console.print(Text(table.caption, style="dim"))
+    for remark in remarks_of(data):
+        console.print(Text(printable(remark), style="yellow"))
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from codecard.model import Comparison, Completion, Decision, Estimate
 from codecard.report import plots
+from codecard.report.sql_tables import sql_grid, sql_remarks
 from codecard.score import Compared, is_rated, suite_of
 from codecard.store.outcomes import RunData
 from codecard.store.run_folder import Row
@@ -164,11 +165,12 @@ def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
         title=run.name if model == ELSEWHERE else model,
         subtitle=model if model == ELSEWHERE else f"Run {run.name}",
         facts=facts_of(run),
-        tables=tuple(results_table(suite, estimates, reported) for suite in suites),
+        tables=tuple(results_tables(run, reported)),
         plots=tuple(drawings),
         manifests=((run.name, manifest_text(run.manifest)),),
         filter="Verdict",
         version=version,
+        warnings=remarks_of(run),
     )
 
 
@@ -178,6 +180,34 @@ def manifest_text(manifest: Row) -> str:
 
 Estimates = Mapping[str, Mapping[str, Estimate]]
 """Task → metric → estimate, as `RunData.summary` gives them."""
+
+
+def results_tables(run: RunData, reported: Mapping[str, str]) -> list[PageTable]:
+    """Every suite's results, and for SQL the counts under each comparer."""
+    suites = dict.fromkeys(suite_of(task) for task in run.summary)
+    tables = [results_table(suite, run.summary, reported) for suite in suites]
+    if rows := _sql_rows(run):
+        (_, *columns), *lines = map(list, zip(*sql_grid("sql", rows), strict=True))
+        tables.append(
+            PageTable(
+                title="sql by comparer",
+                caption="Correct of questions (percent), and the 95 % interval. Each comparer judges every question.",
+                columns=("Task", *(column.removeprefix("sql, ") for column in columns)),
+                rows=tuple(
+                    TableRow(label=label, cells=tuple(CellText(text=cell) for cell in cells)) for label, *cells in lines
+                ),
+            )
+        )
+    return tables
+
+
+def remarks_of(run: RunData) -> tuple[str, ...]:
+    """What a reader has to know beside the numbers."""
+    return tuple(sql_remarks(_sql_rows(run)))
+
+
+def _sql_rows(run: RunData) -> list[Row]:
+    return [row for row in run.executions.values() if "strict_passed" in row]
 
 
 def results_table(suite: str, estimates: Estimates, reported: Mapping[str, str]) -> PageTable:

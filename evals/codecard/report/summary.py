@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from codecard.model import Comparison, UsageError
-from codecard.report.pages import DECISIONS, TableRow, comparison_table, model_of, results_table
+from codecard.report.pages import DECISIONS, TableRow, comparison_table, model_of, remarks_of, results_tables
 from codecard.report.text import markdown
-from codecard.score import Compared, suite_of
+from codecard.score import Compared
 from codecard.store.outcomes import Outcomes, RunData
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -18,10 +18,9 @@ FLIPS_SHOWN = 25
 
 def run_summary(run: RunData, reported: Mapping[str, str] | None = None) -> str:
     """A heading and one table a suite."""
-    estimates = run.summary
     lines = [f"## {markdown(model_of(run.manifest))}", "", f"Run {markdown(run.name)}", ""]
-    for suite in dict.fromkeys(suite_of(task) for task in estimates):
-        table = results_table(suite, estimates, reported or {})
+    lines += [f"> {markdown(remark)}\n" for remark in remarks_of(run)]
+    for table in results_tables(run, reported or {}):
         lines += [f"### {markdown(table.title)}", "", *_table(table.columns, table.rows), "", markdown(table.caption)]
         lines.append("")
     return "\n".join(lines)
