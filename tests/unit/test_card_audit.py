@@ -183,3 +183,25 @@ def test_broken_front_matter_read_as_none() -> None:
     """YAML that cannot be read is bad input with its line, not a card without metadata."""
     with pytest.raises(UsageError, match="line 3: the front matter cannot be read"):
         audit("---\na: [1\nb: {\n---\n", KNOWN)
+
+
+BY_BENCHMARK = """| Benchmark | Mine 3B | Other 7B | Third 1B |
+|---|---|---|---|
+| MMLU | **50.1** | 49.0 | 48.2 |
+| GSM8K | 0.312 | **0.402** | 0.101 |
+| Perplexity | **4.11** | 5.20 | 6.01 |
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", []),
+        ("**0.402**", "0.402", [(4, "bold")]),
+        ("49.0", "49", [(3, "rounding")]),
+        ("| MMLU |", "| Average |", [(3, "average"), (3, "average"), (3, "average")]),
+    ],
+)
+def test_a_table_of_benchmarks_read_as_one_of_models(old: str, new: str, expected: list[tuple[int, str]]) -> None:
+    """Where rows are benchmarks, a row is compared with itself: its bold, its decimals, its average."""
+    assert kinds(BY_BENCHMARK.replace(old, new, 1) if old else BY_BENCHMARK) == expected

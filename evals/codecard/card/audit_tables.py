@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from codecard.card.grid import Column, Grid
+from codecard.card.grid import Column, Entry, Grid, Series
 from codecard.card.markdown import Row, headings, lines_with_offsets, tokens
 from codecard.card.numbers import NumberText, Rounding, bounds, format_value, ways_to_show
 from codecard.card.reported import ReportedColumn, ReportedRow, ReportedTable, number
@@ -44,18 +44,19 @@ def audit_table(document: str, grid: Grid, known: ReportedTable | None) -> list[
 
 def _averages(grid: Grid) -> Iterator[Finding]:
     """An average must be that of the shown cells, or at least of values that would be shown so."""
-    parts = [column for column in grid.columns if not column.average]
-    for column in grid.columns:
-        if not column.average or len(parts) < 2:
+    series = grid.series()
+    parts = [{entry.owner: entry.number for entry in part.entries} for part in series if not part.average]
+    for average in series:
+        if not average.average or len(parts) < 2:
             continue
-        for row, shown in grid.numbers(column):
-            cells = [cell for part in parts if (cell := grid.number(row, part)) is not None]
+        for entry in average.entries:
+            cells = [part[entry.owner] for part in parts if entry.owner in part]
             if len(cells) == len(parts) and len({cell.percent for cell in cells}) == 1:
-                yield from _average(grid, row, column, shown, cells)
+                yield from _average(average.name, entry, cells)
 
 
-def _average(grid: Grid, row: Row, column: Column, shown: NumberText, cells: list[NumberText]) -> Iterator[Finding]:
-    count = len(cells)
+def _average(name: str, entry: Entry, cells: list[NumberText]) -> Iterator[Finding]:
+    count, shown = len(cells), entry.number
     mean = sum((cell.value for cell in cells), Decimal(0)) / count
     low, high = bounds(shown.value, shown.decimals, Rounding.NEAREST)
     if low <= mean <= high:
@@ -71,25 +72,25 @@ def _average(grid: Grid, row: Row, column: Column, shown: NumberText, cells: lis
     else:
         why = f"no unrounded values explain it (their mean lies in {least:.4f} to {most:.4f})"
     yield Finding(
-        row.line,
+        entry.line,
         "average",
-        f"{column.name} of {grid.label(row)} is {shown.digits}, but the mean of its {count} cells is "
+        f"{name} of {entry.label} is {shown.digits}, but the mean of its {count} cells is "
         f"{mean:.4f}, shown as {would}; {why}",
     )
 
 
 def _decimals(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
-    """A column keeps one number of decimals, unless its values are known to be exact."""
+    """A benchmark keeps one number of decimals, unless its values are known to be exact."""
     if known is not None and any(row.rounding is Rounding.EXACT for row in known.rows):
         return
     odd: dict[int, list[str]] = {}
-    for column in grid.columns:
-        numbers = list(grid.numbers(column))
-        usual = _usual(Counter(cell.decimals for _, cell in numbers))
-        for row, cell in numbers:
-            if cell.decimals != usual:
-                odd.setdefault(row.line, []).append(
-                    f"{column.name} {cell.digits} has {cell.decimals} decimals, the column {usual}"
+    for series in grid.series():
+        usual = _usual(Counter(entry.number.decimals for entry in series.entries))
+        for entry in series.entries:
+            if entry.number.decimals != usual:
+                odd.setdefault(entry.line, []).append(
+                    f"{series.name} {entry.number.digits} of {entry.label} has {entry.number.decimals} decimals, "
+                    f"the others {usual}"
                 )
     for line, faults in odd.items():
         yield Finding(line, "rounding", "mixed rounding: " + "; ".join(faults))
@@ -159,49 +160,39 @@ def _nearest(percent: Decimal, decimals: int, questions: int) -> str:
 
 
 def _bold(grid: Grid) -> Iterator[Finding]:
-    """Bold marks the best of a column: all of the best, and nothing else.
+    """Bold marks the best of a benchmark: all of the best, and nothing else.
 
-    A table that bolds nothing, or one whole row (its own model), follows another custom and is left alone.
+    A table that bolds nothing, or all scores of one model (its own), follows another custom and is left alone.
     """
-    columns = {column.name: list(grid.numbers(column)) for column in grid.columns}
-    bold_lines = {row.line for cells in columns.values() for row, cell in cells if cell.bold}
-    if not bold_lines or (len(bold_lines) == 1 and len(columns) > 1 and _whole_row(columns, bold_lines)):
+    every = grid.series()
+    scores = [entry for series in every for entry in series.entries]
+    owners = {entry.owner for entry in scores if entry.number.bold}
+    own = [entry.number.bold for entry in scores if entry.owner in owners]
+    if not owners or (len(owners) == 1 and len(every) > 1 and all(own)):
         return
-    for column in grid.columns:
-        cells = columns[column.name]
-        if len(cells) < 2:
-            continue
-        values = [cell.value for _, cell in cells]
-        best = min(values) if column.lower_is_better else max(values)
-        wrong = [(row, cell) for row, cell in cells if cell.bold and cell.value != best]
-        missed = [(row, cell) for row, cell in cells if not cell.bold and cell.value == best]
-        marked = [(row, cell) for row, cell in cells if cell.bold and cell.value == best]
-        for row, cell in wrong:
-            also = f", which is bold too (line {marked[0][0].line}): two bold scores in one column" if marked else ""
-            message = f"{cell.digits} of {grid.label(row)} is bold in {column.name}, but the best is {best}{also}"
-            yield Finding(row.line, "bold", message)
-        if missed and not wrong:
-            yield _missed(grid, column, missed, marked)
+    for series in every:
+        if len(series.entries) > 1:
+            yield from _bold_of(series)
 
 
-def _missed(
-    grid: Grid,
-    column: Column,
-    missed: list[tuple[Row, NumberText]],
-    marked: list[tuple[Row, NumberText]],
-) -> Finding:
-    row, cell = missed[0]
-    labels = ", ".join(grid.label(other) for other, _ in missed)
-    if marked:
-        others = ", ".join(f"{grid.label(other)}, line {other.line}" for other, _ in marked)
-        message = f"{cell.digits} of {labels} ties for the best in {column.name} and is not bold, as {others} is"
-    else:
-        message = f"{column.name} marks no best ({cell.digits} of {labels}), though other columns do"
-    return Finding(row.line, "bold", message)
-
-
-def _whole_row(columns: dict[str, list[tuple[Row, NumberText]]], lines: set[int]) -> bool:
-    return all(cell.bold for cells in columns.values() for row, cell in cells if row.line in lines)
+def _bold_of(series: Series) -> Iterator[Finding]:
+    values = [entry.number.value for entry in series.entries]
+    best = min(values) if series.lower_is_better else max(values)
+    wrong = [entry for entry in series.entries if entry.number.bold and entry.number.value != best]
+    missed = [entry for entry in series.entries if not entry.number.bold and entry.number.value == best]
+    marked = [entry for entry in series.entries if entry.number.bold and entry.number.value == best]
+    for entry in wrong:
+        also = f", which is bold too (line {marked[0].line}): two bold scores in one column" if marked else ""
+        message = f"{entry.number.digits} of {entry.label} is bold in {series.name}, but the best is {best}{also}"
+        yield Finding(entry.line, "bold", message)
+    if missed and not wrong:
+        digits, labels = missed[0].number.digits, ", ".join(entry.label for entry in missed)
+        if marked:
+            others = ", ".join(f"{entry.label}, line {entry.line}" for entry in marked)
+            message = f"{digits} of {labels} ties for the best in {series.name} and is not bold, as {others} is"
+        else:
+            message = f"{series.name} marks no best ({digits} of {labels}), though others do"
+        yield Finding(missed[0].line, "bold", message)
 
 
 def _duplicates(grid: Grid) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ _NOT_SCORES = {
 _NOT_SCORES |= {"epoch", "epochs", "step", "steps", "batch", "tokens", "heads", "shots", "samples", "length"}
 _LOWER = {"ppl", "perplexity", "loss", "wer", "cer", "error", "latency", "fid"}
 _AVERAGES = {"avg", "average", "mean"}
+_BENCHMARKS = {"benchmark", "benchmarks", "task", "tasks", "dataset", "metric", "metrics", "evaluation", "eval"}
 _QUESTIONS = re.compile(r"\(\s*(?:n\s*=\s*)?(\d+)\s*(?:questions|problems|items)?\s*\)", re.IGNORECASE)
 
 
@@ -39,12 +40,61 @@ class Column:
     questions: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One score of a series: whose it is (`owner` tells apart what is called the same), where, and what."""
+
+    owner: int
+    label: str
+    line: int
+    number: NumberText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The scores of one benchmark."""
+
+    name: str
+    average: bool
+    lower_is_better: bool
+    entries: tuple[Entry, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
     """A table's score columns and what each row is called."""
 
     table: Table
     columns: tuple[Column, ...]
+    by_rows: bool = False
+    """Whether a row is a benchmark and a column a model, as the first heading says."""
+
+    def series(self) -> list[Series]:
+        """The groups of scores that are compared with each other: columns, or rows where these are benchmarks."""
+        columns = [
+            Series(
+                name=column.name,
+                average=column.average,
+                lower_is_better=column.lower_is_better,
+                entries=tuple(
+                    Entry(row.line, self.label(row), row.line, number) for row, number in self.numbers(column)
+                ),
+            )
+            for column in self.columns
+        ]
+        return columns if not self.by_rows else [self._row_series(row) for row in self.table.rows]
+
+    def _row_series(self, row: Row) -> Series:
+        label, words = self.label(row), tokens(self.label(row))
+        cells = ((column, self.number(row, column)) for column in self.columns)
+        return Series(
+            name=label,
+            average=bool(words) and words[0] in _AVERAGES,
+            lower_is_better=any("↓" in cell.text for cell in row.cells) or bool(_LOWER & set(words)),
+            entries=tuple(
+                Entry(column.index, column.name, row.line, number) for column, number in cells if number is not None
+            ),
+        )
 
     def label(self, row: Row) -> str:
         """The row's label cells as one text: `DeepSeek Coder 6.7B`."""
@@ -87,7 +137,8 @@ def read_grid(table: Table) -> Grid:
                 questions=int(stated[1]) if stated else None,
             )
         )
-    return Grid(table=table, columns=tuple(columns))
+    first = set(tokens(table.header.cells[0].text)) if table.header.cells else set()
+    return Grid(table=table, columns=tuple(columns), by_rows=bool(first & _BENCHMARKS))
 
 
 def _missing(text: str) -> bool:
