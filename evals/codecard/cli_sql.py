@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,7 +28,7 @@ from codecard.pipeline.sql import (
 from codecard.report.sql_tables import sql_markdown, sql_remarks, sql_table
 from codecard.sql import DatabaseOptions, parse_day
 from codecard.sql.doctor import diagnose
-from codecard.store import read_executions
+from codecard.store import read_executions, read_manifest
 from codecard.store.importers import Imported, match, read_completion_file
 from codecard.tasks.sql import definition, protocol
 
@@ -38,6 +38,16 @@ SqlVersion = Annotated[str | None, typer.Option("--sql-version", help="sql: 2024
 SqlPrompt = Annotated[str | None, typer.Option("--sql-prompt", help="sql: generic, tags or chat")]
 NumColumns = Annotated[int | None, typer.Option("--num-columns", min=1, help="sql: schema pruned to N columns")]
 Robust = Annotated[bool, typer.Option("--robust", help="sql: judge on three perturbed copies as well")]
+
+
+def _grounds(manifest: dict[str, Any]) -> list[str]:
+    """On what the numbers stand: version, server, date, and whose verdict the profile counts."""
+    asked = manifest["sql"]["protocol"]
+    return [
+        f"sql-eval {name}, PostgreSQL {facts['postgres']}, as of {facts['as_of']} ({facts['clock']}); "
+        f"this profile counts the verdicts of `{asked['comparer']}`"
+        for name, facts in manifest["sql"]["databases"].items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +128,7 @@ def sql_works(files: list[Path], plan: SqlPlan, *, chosen: bool) -> tuple[SqlEva
 def show_sql(console: Console, plan: RunPlan, label: str) -> str:
     """Prints the suite's table and remarks; returns them as Markdown."""
     rows = [row for row in read_executions(plan.out).values() if str(row["task"]).startswith(f"{SUITE}/")]
-    notes = sql_remarks(rows)
+    notes = [*sql_remarks(rows), *_grounds(read_manifest(plan.out))]
     console.print(sql_table(label, rows))
     for line in notes:
         console.print(Text(line, style="yellow"))
