@@ -1,0 +1,1 @@
+"""What is asked: definitions, profiles, and the pure rules of every suite."""
