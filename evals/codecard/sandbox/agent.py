@@ -33,6 +33,7 @@ KEEP_BYTES = 4096  # of each end of each stream
 TICK_S = 0.05
 SWEEP_S = 5  # for emptying the scratch; a slot with more in it than that is replaced
 REAPED_AT_ONCE = 1000
+FEW = 16
 STACK_BYTES = 8 * 1024**2
 COLLECT_BYTES = 64 * 1024**2
 LOAD_FACTOR = 10  # however busy the machine, a program never lasts longer than this many wall limits
@@ -40,6 +41,7 @@ FOREVER_S = 10**8
 SILENT = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 2)]
 CGROUPS = ("/sys/fs/cgroup", "/cgroup")  # where the engine, or the bubblewrap adapter, shows the slot's own
 OOM_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("memory/memory.oom_control", "memory.events")]
+MEMORY_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("memory/memory.stat", "memory.stat")]
 CPU_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("cpuacct/cpuacct.usage", "cpu.stat")]
 
 
@@ -234,8 +236,21 @@ def usage(pids: list[int]) -> tuple[float, int, int]:
     return cpu, memory, running
 
 
+def over(limit: int, pids: list[int], resident: int) -> bool:
+    """Whether processes hold more memory than this: as their cgroup counts it, or as they tell themselves."""
+    for name in MEMORY_FILES:
+        with contextlib.suppress(OSError, ValueError), open(name) as file:
+            counts = dict(line.split() for line in file)
+            return sum(int(counts.get(key, 0)) for key in ("rss", "anon", "shmem")) > limit
+    return resident > limit and (len(pids) > FEW or proportional(pids) > limit)
+
+
 def proportional(pids: list[int]) -> int:
-    """Bytes that processes really hold: shared pages are counted once."""
+    """Bytes that processes really hold: shared pages are counted once.
+
+    For few processes only: it waits for locks that each of them holds while it forks, and a fork bomb would stop
+    the agent with them.
+    """
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
@@ -369,7 +384,7 @@ class Run:
             self._kill("cpu")
         elif own_wall > self.limits["wall_s"]:
             self._kill("wall")
-        elif self.limits["watch_memory"] and memory > self.limits["memory_bytes"] < proportional(live):
+        elif self.limits["watch_memory"] and over(self.limits["memory_bytes"], live, memory):
             self._kill("memory")
         self._reap_orphans()
 

@@ -11,12 +11,13 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
 
 from codecard.model import InfrastructureError, Stage, StageLimits
-from codecard.sandbox.cgroups import Cgroup
+from codecard.sandbox.cgroups import Cgroup, children_of
 from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import toolchain
@@ -157,6 +158,9 @@ class BubblewrapSlot:
     def _end(self) -> str:
         said = ""
         if hasattr(self, "_process"):
+            for agent in children_of(self._process.pid):
+                with contextlib.suppress(OSError):
+                    os.kill(agent, signal.SIGKILL)
             self._process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 _, errors = self._process.communicate(timeout=10)

@@ -11,6 +11,14 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 
 
+def children_of(pid: int) -> list[int]:
+    """Processes that this one started and that are still there."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 class Cgroup:
     """Memory and process limits, and an even share of the cores with other slots, whatever runs in this one.
 
@@ -71,9 +79,9 @@ class Cgroup:
 
     def add_children_of(self, pid: int) -> None:
         """Whatever was started before `add` took effect."""
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        for child in children_of(pid):
             with contextlib.suppress(OSError):
-                self.add(int(child))
+                self.add(child)
 
     def remove(self) -> None:
         for folder in self._folders:

@@ -67,11 +67,12 @@ class DockerSandbox:
     def _remove_strays(self) -> None:
         """Containers whose codecard was killed: their agents end by themselves, this is the second net."""
         host, _, _ = self.owner.partition(":")
-        for container in self._client.containers.list(all=True, filters={"label": OWNER_LABEL}):
-            owner_host, _, pid = container.labels.get(OWNER_LABEL, "").partition(":")
+        engine = self._client.api  # its list does not look into each container, which may be gone by then
+        for container in engine.containers(all=True, filters={"label": OWNER_LABEL}):
+            owner_host, _, pid = container["Labels"].get(OWNER_LABEL, "").partition(":")
             if owner_host == host and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
                 with contextlib.suppress(Exception):
-                    container.remove(force=True)
+                    engine.remove_container(container["Id"], force=True)
 
     def close(self) -> None:
         self._client.close()
