@@ -96,6 +96,10 @@ def sql_asking(plan: SqlPlan, asking: Asking, suites: tuple[str, ...], samples: 
         raise UsageError("--suite sql is asked greedily, one sample a question: run it by itself")
     if samples is not None and samples != 1:
         raise UsageError(f"--samples {samples}: the sql suite is greedy; more samples would all be the same")
+    version = definition(plan.protocol.version)
+    form = version.prompts.get(plan.protocol.prompt)
+    if form is not None and form.style is PromptStyle.CHAT:
+        asking = replace(asking, style=PromptStyle.CHAT)
     return greedy(plan.protocol, asking, asking.sampling.max_new_tokens)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +132,25 @@ def test_a_query_deaf_to_its_timeout_is_broken_off(toy: Toy, postgres: str, coun
             os.kill(session.pid, signal.SIGCONT)
         assert [outcome.outcome for outcome in outcomes] == [Outcome.TIMEOUT]
         assert database.judge(count_items, RIGHT).strict_passed
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to wait for a process of another")
+def test_a_run_that_is_killed_takes_its_server_along(postgres: str, data_dir: Path) -> None:
+    """Cancelled CI jobs would leave a server each, until the machine is full of them."""
+    script = f"""import sys
+from codecard.sql import DatabaseOptions, open_database
+from codecard.tasks.sql import definition
+with open_database(definition("2024-03"), DatabaseOptions(server={postgres!r})) as database:
+    print(database.started.pid, flush=True)
+    sys.stdin.read()"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        server = os.pidfd_open(int(run.stdout.readline()))
+        run.kill()
+    try:
+        assert select.select([server], [], [], 60)[0], "the server still runs"
+    finally:
+        os.close(server)
 
 
 def test_two_runs_at_once_do_not_share_a_cluster(toy: Toy, postgres: str, count_items: Problem) -> None:

@@ -254,9 +254,23 @@ def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server
             **account.options,
         )
         stack.callback(_stop, process)
+        stack.enter_context(_stopped_if_we_die(process, account))
         server = Server(plan.binaries, data, socket_dir, process)
         _wait_ready(server, log)
         yield server
+
+
+@contextlib.contextmanager
+def _stopped_if_we_die(process: subprocess.Popen[bytes], account: Account) -> Iterator[None]:
+    """A second process that reads from us and stops the server when we are gone, however we went."""
+    command = ["/bin/sh", "-c", 'cat > /dev/null; kill -INT "$0"', str(process.pid)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **account.options
+    ) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()
 
 
 def _wait_ready(server: Server, log: IO[bytes]) -> None:
