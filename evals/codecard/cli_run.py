@@ -45,12 +45,12 @@ from codecard.pipeline.mt_bench import SUITE as MT_BENCH
 from codecard.pipeline.mt_bench import MtBenchOptions
 from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
-from codecard.pipeline.zero_shot import SUITE as ZERO_SHOT
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
 from codecard.sandbox import open_sandbox
 from codecard.store import write_text
 from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
 from codecard.tasks.paths import data_dir as default_data_dir
+from codecard.tasks.zero_shot import SUITE as ZERO_SHOT
 
 SUITES = (*CODE_SUITES, SQL_SUITE, MT_BENCH, ZERO_SHOT)
 

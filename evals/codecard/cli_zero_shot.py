@@ -11,10 +11,11 @@ from rich.text import Text
 from codecard.generate import locate
 from codecard.model import UsageError
 from codecard.pipeline import Outcome, RunPlan
-from codecard.pipeline.zero_shot import SUITE, Located, run_zero_shot, zero_shot_job
+from codecard.pipeline.zero_shot import Located, run_zero_shot, zero_shot_job
 from codecard.report.terminal import TerminalWatcher
 from codecard.store import write_text
 from codecard.tasks.paths import data_dir as default_data_dir
+from codecard.tasks.zero_shot import SUITE
 
 
 def run_suite(
@@ -67,7 +68,7 @@ def zero_shot_markdown(label: str, outcome: Outcome) -> str:
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for task, metrics in outcome.scores.items():
         for metric, found in metrics.items():
             value = "–" if found.value is None else f"{100 * found.value:.2f}"
