@@ -298,3 +298,21 @@ def test_a_page_of_blanks_that_hangs_the_reader() -> None:
     hostile = "| " + "[" * 50_000 + " | b |\n|---|---|\n| " + "(" * 50_000 + " | 1" + " " * 50_000 + "x |\n"
     assert len(find_tables(hostile)) == 1
     assert read_grid(find_tables(hostile)[0]).columns == ()
+
+
+def test_a_new_row_cut_off_as_the_published_one_was() -> None:
+    """Only the row that was published cut off is written so; any other row is rounded."""
+    table = named("sql")
+    names = [column.name for column in table.columns]
+    document = f"| Model | Size | {' | '.join(names)} |\n{'|---' * 8}|\n| New | 1B |{' 1.0% |' * 6}\n"
+    estimate = Estimate(value=19 / 35, low=None, high=None, n=35)
+    run = Measurement(model="hf:me/new-1b", name="RUN", task="sql/join", metric="pass@1", estimate=estimate)
+    assert "54.3%" in render(document, KNOWN, [run]).document
+    assert (
+        "54.2%"
+        in render(
+            document.replace("New | 1B", "Stable Code Instruct (DPO) | 3B"),
+            KNOWN,
+            [replace(run, model="hf:stabilityai/stable-code-instruct-3b")],
+        ).document
+    )

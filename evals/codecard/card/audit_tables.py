@@ -81,7 +81,7 @@ def _average(name: str, entry: Entry, cells: list[NumberText]) -> Iterator[Findi
 
 def _decimals(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
     """A benchmark keeps one number of decimals, unless its values are known to be exact."""
-    if known is not None and any(row.rounding is Rounding.EXACT for row in known.rows):
+    if known is not None and known.rounding is Rounding.EXACT:
         return
     odd: dict[int, list[str]] = {}
     for series in grid.series():

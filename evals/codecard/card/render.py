@@ -130,7 +130,7 @@ def _row_changes(
     notes: list[str],
 ) -> list[tuple[Change, tuple[int, int]]]:
     published = definition.row(grid.label(row))
-    rounding = published.rounding if published else definition.rows[0].rounding
+    rounding = published.rounding if published else definition.rounding
     changed = []
     for column in definition.columns:
         value = value_for(column, definition, found)

@@ -57,6 +57,8 @@ class ReportedTable:
     ladder: str
     unit: str
     decimals: int
+    rounding: Rounding
+    """Of the table; a row may have its own."""
     source: str
     columns: tuple[ReportedColumn, ...]
     rows: tuple[ReportedRow, ...]
@@ -139,7 +141,7 @@ def find_definition(tables: tuple[ReportedTable, ...], table: Table) -> Reported
 
 def _table(raw: Mapping[str, Any]) -> ReportedTable:
     head = dict(raw["table"])
-    rounding = Rounding(head.pop("rounding"))
+    rounding = Rounding(head["rounding"])
     columns = tuple(ReportedColumn(**column) for column in raw["columns"])
     rows = []
     for entry in raw["rows"]:
@@ -151,7 +153,7 @@ def _table(raw: Mapping[str, Any]) -> ReportedTable:
         for shown in row.cells:
             number(shown)
         rows.append(row)
-    table = ReportedTable(**head, columns=columns, rows=tuple(rows))
+    table = ReportedTable(**(head | {"rounding": rounding}), columns=columns, rows=tuple(rows))
     if table.unit not in UNITS:
         raise ValueError(f"unit {table.unit!r} is none of {', '.join(UNITS)}")
     return table

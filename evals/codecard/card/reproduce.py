@@ -157,7 +157,7 @@ class _RowJob:
         if self.choices.percent_format and self.table.unit == "percent":
             return Rounding.TRUNCATE if self.choices.percent_format == "trunc1" else Rounding.NEAREST
         published = self.published
-        return published.rounding if published else self.table.rows[0].rounding
+        return published.rounding if published else self.table.rounding
 
     def cells(self) -> list[CellReport]:
         shown = {column.name: number for column in self.table.columns if (number := self._shown(column))}
