@@ -1,0 +1,131 @@
+"""Proof that this machine's sandbox works before a run leans on it: programs whose verdicts are known, per language.
+
+A wall that stands gives the program that tries it a verdict other than `passed`; a pass there means that the wall is
+open. Good, wrong, crashing, endless and early-exiting programs are the starter suite's own.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+
+from codecard.model import Execution, InfrastructureError, Limits, Program, StageLimits, Verdict
+from codecard.sandbox.executor import Executor
+from codecard.sandbox.host import HostFactor, measure_host_factor
+from codecard.sandbox.known import known_programs
+from codecard.sandbox.port import Sandbox, SlotDied
+from codecard.sandbox.stages import Job
+from codecard.tasks.paths import sandbox_dir
+
+LIMITS = Limits(
+    run=StageLimits(cpu_s=5, wall_s=10, memory_bytes=512 * 1024**2, output_bytes=1024**2),
+    build=StageLimits(cpu_s=60, wall_s=120),
+)
+_REFUSED = (Verdict.RUNTIME_ERROR,)
+EXPECTED: dict[str, tuple[Verdict, ...]] = {
+    "good": (Verdict.PASSED,),
+    "wrong": (Verdict.WRONG,),
+    "build_error": (Verdict.BUILD_ERROR,),
+    "runtime_error": (Verdict.RUNTIME_ERROR,),
+    "timeout": (Verdict.TIMEOUT,),
+    "early_exit": (Verdict.EARLY_EXIT,),
+    "memory": (Verdict.MEMORY,),
+    "forks": (Verdict.TIMEOUT, Verdict.MEMORY, Verdict.RUNTIME_ERROR),
+    "floods": (Verdict.OUTPUT_LIMIT,),
+    "network": _REFUSED,
+    "writes_outside": _REFUSED,
+}
+"""The verdicts that each kind of program may get. Who starts processes or threads without end meets a limit, but
+which one first is a matter of the machine."""
+SHORT = ("good", "wrong", "early_exit")
+"""What `codecard run` looks at before it starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing looked at. `kind` is a key of EXPECTED, or `toolchain`; `detail` says what was seen."""
+
+    language: str
+    kind: str
+    fine: bool
+    expected: str
+    seen: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """All findings, in order of language; `host` is None in the short form or where it could not be measured."""
+
+    sandbox: str
+    findings: tuple[Finding, ...]
+    host: HostFactor | None = None
+
+    @property
+    def fine(self) -> bool:
+        return all(finding.fine for finding in self.findings)
+
+
+def diagnose(sandbox: Sandbox, languages: tuple[str, ...], *, short: bool) -> Diagnosis:
+    """Run the known programs of these languages. Never raises for what is found: that is in the findings."""
+    findings = [_toolchain(sandbox, language) for language in languages]
+    kinds = SHORT if short else tuple(EXPECTED)
+    jobs = [
+        Job(tag=f"{found.language} {kind}", program=_program(found.language, kind), limits=LIMITS)
+        for found in findings
+        if found.fine
+        for kind in kinds
+    ]
+    try:
+        with Executor(sandbox) as executor:
+            findings += [_judged(str(job.tag), execution) for job, execution in executor.execute(jobs)]
+    except InfrastructureError as error:
+        findings.append(Finding(language="", kind="sandbox", fine=False, expected="starts", seen=str(error)))
+    order = ["toolchain", *EXPECTED]
+    places = {found: (_place(languages, found.language), _place(order, found.kind)) for found in findings}
+    host = None
+    if not short and any(found.fine and (found.language, found.kind) == ("py", "good") for found in findings):
+        try:
+            host = measure_host_factor(sandbox)
+        except (SlotDied, InfrastructureError) as error:
+            findings.append(Finding(language="py", kind="sandbox", fine=False, expected="starts", seen=str(error)))
+    findings.sort(key=lambda found: places.get(found, (-1, 0)))
+    return Diagnosis(sandbox=sandbox.name, findings=tuple(findings), host=host)
+
+
+def _place(order: tuple[str, ...] | list[str], name: str) -> int:
+    return order.index(name) if name in order else -1
+
+
+def _program(language: str, kind: str) -> Program:
+    known = known_programs(language)
+    if kind in known:
+        return known[kind]
+    path = sandbox_dir() / "doctor" / f"{language}.toml"
+    return Program(language=language, source=tomllib.loads(path.read_text("utf-8"))[kind])
+
+
+def _toolchain(sandbox: Sandbox, language: str) -> Finding:
+    try:
+        image = sandbox.image(language)
+    except InfrastructureError as error:
+        return Finding(language=language, kind="toolchain", fine=False, expected="there", seen=str(error))
+    return Finding(
+        language=language, kind="toolchain", fine=True, expected="there", seen=image.version, detail=image.digest
+    )
+
+
+def _judged(tag: str, execution: Execution) -> Finding:
+    language, kind = tag.split()
+    allowed = EXPECTED[kind]
+    fine = execution.verdict in allowed
+    said = (execution.reason or execution.stderr or execution.stdout).strip().splitlines()
+    measured = f"{execution.cpu_s:.2f} s CPU, {execution.wall_s:.2f} s, {execution.peak_memory_bytes / 2**20:.0f} MiB"
+    return Finding(
+        language=language,
+        kind=kind,
+        fine=fine,
+        expected=" or ".join(allowed),
+        seen=execution.verdict,
+        detail=measured if fine or not said else f"{measured}; {said[-1][:160]}",
+    )
