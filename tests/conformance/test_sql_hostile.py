@@ -252,6 +252,26 @@ def test_text_that_is_no_query_is_wrong_and_not_void(database: Database, count_i
     assert outcome.outcome in {Outcome.REFUSED, Outcome.ERROR}
 
 
+UNREADABLE = {
+    "a day without end": "SELECT 'infinity'::date",
+    "a year before the first": "SELECT DATE '0044-03-15 BC'",
+    "an interval of ages": "SELECT interval '5000000 years'",
+    "the hour 24": "SELECT TIME '24:00'",
+    "brackets in brackets": "SELECT (repeat('[', 50000) || repeat(']', 50000))::json FROM item",
+}
+"""Values of PostgreSQL that Python has none for."""
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_result_that_cannot_be_read_ends_the_query_and_not_the_run(
+    database: Database, count_items: Problem, name: str
+) -> None:
+    """One strange value in one answer must not bring down the whole run."""
+    outcome = database.judge(count_items, UNREADABLE[name])
+    assert (outcome.reference_passed, outcome.strict_passed) == (False, False)
+    assert database.judge(count_items, "SELECT count(*) FROM item").strict_passed
+
+
 def test_a_session_keeps_no_state_of_the_query_before(database: Database, count_items: Problem) -> None:
     """A query that fails halfway must not leave its transaction to the next one on the same connection."""
     for attack in (

@@ -33,7 +33,7 @@ MEMORY_BYTES = 768 * 1024**2
 SLOTS = 8
 """Runs that may use one cluster's content at the same time, each with its own copy."""
 
-KEPT_CLUSTERS = 8
+KEPT_CLUSTERS = 5
 """Unused clusters kept in the cache, the newest first; each takes about 100 MB."""
 
 _SETTINGS = {

@@ -110,6 +110,8 @@ class Session:
             return self._run(sql.encode(), caps)
         except psycopg.Error as error:
             return self._failure(error)
+        except (ValueError, ArithmeticError, RecursionError) as error:  # a value that Python has no room for
+            return Result(Outcome.ERROR, message=f"a result that cannot be read: {one_line(error)}")
         finally:
             self.deadline = None
 
