@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +31,7 @@ from codecard.cli_sql import (
     SqlOptions,
     SqlPrompt,
     SqlVersion,
+    arguments,
     show_sql,
     sql_asking,
     sql_plan,
@@ -120,7 +120,7 @@ def run_command(
         profile=chosen,
         suites=suites,
         samples=samples or (1 if asking.sampling.temperature == 0 else chosen.samples),
-        argv=tuple(sys.argv[1:]),
+        argv=arguments(),
         model=model,
         limit=limit,
     )
@@ -198,7 +198,7 @@ def score_command(
         return
     if suites == (MT_BENCH,):
         plan = RunPlan(
-            out=_out(out, files[0].stem), profile=chosen, suites=suites, samples=1, argv=tuple(sys.argv[1:])
+            out=_out(out, files[0].stem), profile=chosen, suites=suites, samples=1, argv=arguments()
         )  # fmt: skip
         options = MtBenchOptions(
             judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
@@ -215,7 +215,7 @@ def score_command(
         profile=chosen,
         suites=suites,
         samples=1 + max(*(row.sample for row in rows), 0),
-        argv=tuple(sys.argv[1:]),
+        argv=arguments(),
     )
     named = frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES)
     evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console, named or None)
@@ -240,7 +240,7 @@ def _score_sql(files: list[Path], asked: SqlPlan, profile: Profile, out: Path, c
         profile=profile,
         suites=(SQL_SUITE,),
         samples=1 + max(work.completion.sample for work in works),
-        argv=tuple(sys.argv[1:]),
+        argv=arguments(),
     )
     console = Console(stderr=True)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +40,14 @@ SqlVersion = Annotated[str | None, typer.Option("--sql-version", help="sql: 2024
 SqlPrompt = Annotated[str | None, typer.Option("--sql-prompt", help="sql: generic, tags or chat")]
 NumColumns = Annotated[int | None, typer.Option("--num-columns", min=1, help="sql: schema pruned to N columns")]
 Robust = Annotated[bool, typer.Option("--robust", help="sql: judge on three perturbed copies as well")]
+
+
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)|(password=)('[^']*'|\S+)")
+
+
+def arguments() -> tuple[str, ...]:
+    """The command line for the manifest, without the password of a `--database-url`."""
+    return tuple(_PASSWORD.sub(lambda found: f"{found.group(1) or found.group(2)}…", word) for word in sys.argv[1:])
 
 
 def _grounds(manifest: dict[str, Any]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codecard.cli_sql import arguments
 from codecard.report.sql_tables import sql_grid, sql_remarks
 from codecard.sql import server
 from codecard.sql.binaries import Binaries
@@ -100,3 +102,14 @@ def test_questions_on_which_the_comparers_differ_are_named() -> None:
     notes = sql_remarks(rows)
     assert notes[:2] == ["passed by reference alone: a", "passed by strict alone: b"]
     assert notes[2].endswith(": d")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://boss:s3cret@host/db", "host=h password=s3cret user=u", "--database-url=postgresql://:s3cret@h/d"],
+)
+def test_the_manifest_holds_no_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run folder is sent around; the key to a database is not for everybody."""
+    monkeypatch.setattr(sys, "argv", ["codecard", "score", "answers.jsonl", url])
+    assert "s3cret" not in " ".join(arguments())
+    assert arguments()[:2] == ("score", "answers.jsonl")

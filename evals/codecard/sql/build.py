@@ -46,7 +46,8 @@ def install(plan: Installation, conninfo: Callable[[str], str]) -> None:
             if target not in present:
                 partial = f"{target}_partial"
                 _script(admin, f'DROP DATABASE IF EXISTS "{partial}"')
-                _script(admin, f"CREATE DATABASE \"{partial}\" TEMPLATE template0 ENCODING 'UTF8'")
+                locale = "ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+                _script(admin, f'CREATE DATABASE "{partial}" TEMPLATE template0 {locale}')
                 _load(plan, conninfo(partial), schema, partial)
                 _script(admin, f'ALTER DATABASE "{partial}" RENAME TO "{target}"')
 
