@@ -1,2 +1,2 @@
-# Nothing to prepare yet.
+# Nothing to prepare.
 true
