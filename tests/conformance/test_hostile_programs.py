@@ -46,9 +46,10 @@ def listing(place):
         return sorted(os.listdir(place)), oct(os.stat(place).st_mode), sorted(os.listxattr(place))
     except OSError as error:
         return error.strerror
+pids = [name for name in os.listdir("/proc") if name.isdigit()]
 print(json.dumps({
     "files": [listing(place) for place in ("/tmp", "/tmp/work", "/dev/shm", "/dev/mqueue", "/codecard")],
-    "processes": sorted(read(f"/proc/{n}/cmdline") for n in os.listdir("/proc") if n.isdigit() and int(n) != os.getpid()),
+    "processes": sorted(read(f"/proc/{pid}/cmdline") for pid in pids if pid != str(os.getpid())),
     "ipc": [read(f"/proc/sysvipc/{kind}") for kind in ("shm", "sem", "msg")],
     "sockets": [read(f"/proc/net/{kind}").count("\n") for kind in ("tcp", "udp", "unix")],
     "agent": [read(f"/proc/1/{name}") for name in ("limits", "oom_score_adj", "comm")],

@@ -94,8 +94,9 @@ def kill_container(slot: Any) -> None:
     if hasattr(slot, "_container"):
         slot._container.kill("SIGKILL")
     else:
+        agent = agent_of(slot)
         slot._process.kill()
-        slot._end()
+        os.kill(agent, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kill", [kill_agent, kill_container])

@@ -1,0 +1,57 @@
+"""The doctor's own rules: what it expects, how it reports, and how the host factor is kept."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from codecard.model import LANGUAGES, Execution, Verdict
+from codecard.report.doctor import doctor_report
+from codecard.sandbox import host
+from codecard.sandbox.doctor import EXPECTED, Diagnosis, Finding, _judged, _program
+from codecard.sandbox.host import HostFactor, factor_of, store_host_factor, stored_host_factor
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_wall_is_not_tried_in_a_language(language: str) -> None:
+    for kind in EXPECTED:
+        assert _program(language, kind).language == language
+
+
+def test_an_open_wall_is_called_fine() -> None:
+    """A program that reached the network passed: that is the one verdict it must not get."""
+    found = _judged("py network", Execution(verdict=Verdict.PASSED))
+    assert (found.language, found.kind, found.fine) == ("py", "network", False)
+    assert _judged("py network", Execution(verdict=Verdict.RUNTIME_ERROR)).fine
+
+
+def test_what_is_off_is_lost_in_the_table() -> None:
+    finding = Finding(language="rs", kind="floods", fine=False, expected="output_limit", seen="timeout", detail="why")
+    tools = Finding(language="rs", kind="toolchain", fine=True, expected="there", seen="rustc 1", detail="sha256:1")
+    diagnosis = Diagnosis(sandbox="docker", findings=(tools, finding))
+    shown = io.StringIO()
+    Console(file=shown, width=80).print(doctor_report(diagnosis))
+    assert not diagnosis.fine
+    assert "rs floods: expected output_limit, seen timeout (why)" in shown.getvalue()
+    assert "something is off" in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"), [(0.05, 1.0), (0.105, 1.0), (0.12, 1.0), (0.15, 1.5), (0.21, 2.0), (1.05, 10.0)]
+)
+def test_a_faster_machine_tightens_limits_or_noise_moves_them(seconds: float, factor: float) -> None:
+    assert factor_of(seconds) == factor
+
+
+def test_a_broken_cache_stops_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODECARD_CACHE", str(tmp_path))
+    assert stored_host_factor() == 1.0
+    path = store_host_factor(HostFactor(factor=2.5, seconds=0.3, reference_seconds=0.1, processor="x"))
+    assert stored_host_factor() == 2.5
+    for text in ("", "{}", '{"factor": "fast"}', '{"factor": NaN}', '{"factor": 0.1}'):
+        path.write_text(text)
+        assert stored_host_factor() == 1.0
+    assert host.REFERENCE_S > 0
