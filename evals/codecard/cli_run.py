@@ -61,6 +61,8 @@ ProfileName = Annotated[str, typer.Option("--profile", help="the protocol: card-
 Out = Annotated[Path | None, typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>")]
 SandboxName = Annotated[str | None, typer.Option("--sandbox", help="docker or bwrap; default: docker where it runs")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub")]
+EXECUTORS = ("warm", "plain")
+ExecutorName = Annotated[str, typer.Option("--executor", help="warm, or plain: the reference's own commands")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")]
 Languages = Annotated[str | None, typer.Option("--languages", help="py,cpp,js,java,php,rs; default: all")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first N problems of each task")]
@@ -85,6 +87,7 @@ def run_command(
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
+    executor: ExecutorName = "warm",
     database_url: DatabaseUrl = None,
     as_of: AsOf = None,
     sql_version: SqlVersion = None,
@@ -143,7 +146,7 @@ def run_command(
     if sql is not None:
         evaluators.append(SqlEvaluator(sql))
     code = tuple(name for name in suites if name in CODE_SUITES)
-    evaluators += _evaluators(code, chosen, sandbox, data_dir, limit, workers, console, _languages(languages))
+    evaluators += _evaluators(code, chosen, sandbox, data_dir, limit, workers, console, _languages(languages), executor)
     try:
         with TerminalWatcher(console) as watcher:
             generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
@@ -167,6 +170,7 @@ def score_command(
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
     workers: Workers = None,
+    executor: ExecutorName = "warm",
     database_url: DatabaseUrl = None,
     as_of: AsOf = None,
     sql_version: SqlVersion = None,
@@ -218,7 +222,7 @@ def score_command(
         argv=arguments(),
     )
     named = frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES)
-    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console, named or None)
+    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console, named or None, executor)
     try:
         matched = match(rows, evaluators[0].problems())
         works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched]
@@ -313,16 +317,28 @@ def _evaluators(
     workers: int | None,
     console: Console,
     languages: frozenset[str] | None,
+    executor: str,
 ) -> list[Evaluator]:
     data = data_dir or default_data_dir()
     if data is not None and not data.is_dir():
         raise UsageError(f"no data folder {data}")
+    if executor not in EXECUTORS:
+        raise UsageError(unknown("executor", executor, list(EXECUTORS)))
     made: list[Evaluator] = []
     try:
         for suite in suites:
             box = open_sandbox(sandbox, lambda text: console.print(text, style="yellow", highlight=False))
             made.append(
-                CodeEvaluator(suite, profile, box, data_dir=data, limit=limit, workers=workers, languages=languages)
+                CodeEvaluator(
+                    suite,
+                    profile,
+                    box,
+                    data_dir=data,
+                    limit=limit,
+                    workers=workers,
+                    languages=languages,
+                    plain=executor == "plain",
+                )
             )
     except BaseException:
         for evaluator in made:

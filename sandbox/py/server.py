@@ -4,16 +4,17 @@ Speaks the protocol of codecard/sandbox/servers.py on descriptor 3.
 """
 
 import atexit
+
+# what programs of this kind import; a program sees of it only that its imports are quick
+import bisect  # noqa: F401
 import ctypes
 import gc
+import math  # noqa: F401
 import os
 import resource
 import sys
 import threading
-
-# what programs of this kind import; a program sees of it only that its imports are quick
-import bisect, collections, copy, datetime, decimal, enum, fractions, functools, hashlib, heapq, itertools, json  # noqa: E401, F401, I001
-import math, operator, random, re, statistics, string, textwrap, time, traceback, types, typing  # noqa: E401, F401
+import types
 
 CONTROL = 3
 FILE = "/tmp/work/f.py"

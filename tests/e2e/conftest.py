@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from e2e_types import CODECARD, Command
 
 from codecard.model import LANGUAGES
 from codecard.tasks.paths import tasks_dir
+from e2e_types import CODECARD, Command
 
 
 @pytest.fixture(scope="session")

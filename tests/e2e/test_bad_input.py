@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from e2e_types import Command
 
 ROW = {"task": "starter/py", "problem": "Starter_0_add_integers", "sample": 0, "completion": "\n    return a + b\n"}
@@ -80,13 +81,15 @@ def test_no_data_and_no_hub_names_cause_and_remedy(codecard: Command, tmp_path: 
 def test_a_wrong_problem_count(codecard: Command, tmp_path: Path) -> None:
     (tmp_path / "multipl_e").mkdir()
     (tmp_path / "multipl_e/humaneval-py.jsonl").write_text("")
-    done = codecard("run", "--model", "embedded", "--suite", "multipl_e", "--data-dir", tmp_path, "--out", tmp_path / "r")
+    model = ("--model", "embedded", "--suite", "multipl_e")
+    done = codecard("run", *model, "--data-dir", tmp_path, "--out", tmp_path / "r")
     assert_refused(done, 2, "humaneval-py.jsonl", "0 problems", "161")
 
 
 def test_no_engine_is_exit_3_with_the_remedy(codecard: Command, tmp_path: Path) -> None:
     env = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
-    done = codecard("run", "--model", "embedded", "--suite", "starter", "--sandbox", "docker", "--out", tmp_path / "r", env=env)
+    model = ("--model", "embedded", "--suite", "starter")
+    done = codecard("run", *model, "--sandbox", "docker", "--out", tmp_path / "r", env=env)
     assert_refused(done, 3, "no Docker engine answers", "--sandbox bwrap")
     assert not (tmp_path / "r").exists()
 

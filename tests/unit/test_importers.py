@@ -94,7 +94,10 @@ def test_chat_answers_are_marked_as_such(tmp_path: Path) -> None:
         (b"[1]\n", r":1: not a JSON object"),
         (b'{"task": "multipl_e/cpp", "problem": "HumanEval_2_two"}\n', "none of completion"),
         (b'{"problem": "HumanEval_2_two", "completion": ""}\n', "no text in field 'task'"),
-        (b'{"task": "multipl_e/cpp", "problem": "HumanEval_2_too", "completion": ""}\n', "did you mean 'HumanEval_2_two'"),
+        (
+            b'{"task": "multipl_e/cpp", "problem": "HumanEval_2_too", "completion": ""}\n',
+            "did you mean 'HumanEval_2_two'",
+        ),
         (b'{"task": "multipl_e/lua", "problem": "HumanEval_2_two", "completion": ""}\n', "no task 'multipl_e/lua'"),
         (b'{"task": "sql/date", "problem": "x", "completion": ""}\n', "not of suite"),
         (b'{"task": "multipl_e/cpp", "problem": "HumanEval_2_two", "sample": -1, "completion": ""}\n', "sample is -1"),

@@ -27,15 +27,16 @@ from codecard.tasks.extraction import chat_prompt
 class CodeEvaluator:
     """Assembles programs and runs them in the sandbox."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a suite, a profile, a sandbox, and options with defaults
         self, suite: str, profile: Profile, sandbox: Sandbox, *, data_dir: Path | None, limit: int | None,
         workers: int | None = None, languages: frozenset[str] | None = None,
+        plain: bool = False,
     ) -> None:  # fmt: skip
         self.suite = suite
         self.profile = profile
         self.skipped: dict[str, str] = {}
         self._sandbox = sandbox
-        self._executor = Executor(sandbox, workers)
+        self._executor = Executor(sandbox, workers, plain=plain)
         self._tasks: dict[str, CodeTask] = {}
         self._problems: list[Problem] = []
         self._hashes: dict[str, str] = {}

@@ -155,10 +155,7 @@ def markdown_table(suite: str, label: str, outcome: Outcome, metric: str = "pass
     rows = [
         ["Model", *(title for title, _ in columns)],
         ["---"] * (len(columns) + 1),
-        [
-            label,
-            *("skipped" if t in outcome.skipped else shown(e) for (_, t), e in zip(columns, estimates, strict=True)),
-        ],
+        [label, *values],
         ["95 % interval", *(interval(e) for e in estimates)],
         ["problems", *(_count(e) for e in estimates)],
     ]
@@ -181,6 +178,6 @@ def remarks(outcome: Outcome) -> list[str]:
         lines.append(f"problems of the suite not in this run: {parts}")
     if outcome.voids:
         lines.append(
-            f"void (a failure of the machine, not of the model; not in any score): {outcome.voids} of {outcome.executed}"
+            f"void (a failure of the machine, not of the model; in no score): {outcome.voids} of {outcome.executed}"
         )
     return lines

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from codecard.model import InfrastructureError, UsageError
 from codecard.sandbox.executor import Executor
-from codecard.sandbox.stages import Job
 from codecard.sandbox.port import Image, Sandbox
+from codecard.sandbox.stages import Job
 from codecard.tasks.definitions import unknown
 
 __all__ = ["Executor", "Image", "Job", "Sandbox", "open_sandbox"]

@@ -13,15 +13,17 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
 from codecard.model import InfrastructureError, Stage, StageLimits
 from codecard.sandbox.cgroups import Cgroup, children_of
 from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
+from codecard.sandbox.images import recipe_hash
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import toolchain
-from codecard.tasks.paths import cache_dir
+from codecard.tasks.paths import cache_dir, sandbox_dir
 
 NOBODY = 65534
 ETC = ("alternatives", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "php",
@@ -52,7 +54,7 @@ class BubblewrapSandbox:
 
     def open_slot(self, language: str, stage: Stage) -> BubblewrapSlot:
         self.image(language)
-        return BubblewrapSlot(root_of(language))
+        return BubblewrapSlot(root_of(language), language, self._images[language])
 
     def close(self) -> None:
         return None
@@ -74,14 +76,55 @@ def _image(language: str) -> Image:
         )
     version = (done.stdout.splitlines() or [""])[0].strip()
     where = "host" if root == Path("/") else "rootfs"
-    return Image(
-        language=language,
-        digest=f"{where}:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}",
-        version=version,
-    )
+    digest = f"{where}:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}"
+    warm = where == "rootfs" or _prepare_warm(language, digest) is not None
+    return Image(language=language, digest=digest, version=version, warm=warm)
 
 
-def _walls(root: Path, *, door: Path | None = None, cgroup: Cgroup | None = None) -> list[str]:
+def _warm_folder(language: str, digest: str) -> Path:
+    # as root, programs run as a nobody, who may not look into root's own cache
+    base = Path("/var/tmp/codecard") if os.geteuid() == 0 else cache_dir()  # noqa: S108 - ownership is checked
+    return base / "warm" / f"{language}-{recipe_hash(language)}-{digest.partition(':')[2]}"
+
+
+def _prepare_warm(language: str, digest: str) -> Path | None:
+    """What the image build's warm.sh makes, made once for the host's own toolchain. None where that cannot be."""
+    folder = _warm_folder(language, digest)
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.parent.parent.stat().st_uid != os.geteuid():
+        return None
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        made = Path(work) / "warm"
+        made.mkdir()
+        os.chmod(work, 0o755)  # noqa: S103 - a nobody has to get through
+        if os.geteuid() == 0:
+            os.chown(made, own_user(), own_user())
+        walls = _walls(Path("/"), language=language, warm=made, writable=True)
+        done = subprocess.run(  # type: ignore[call-overload]
+            [*walls, "--", "sh", "/opt/codecard/build/warm.sh"],
+            capture_output=True,
+            check=False,
+            cwd="/",
+            **_identity(),
+        )
+        if done.returncode != 0:
+            return None
+        with contextlib.suppress(OSError):  # another codecard may have been faster
+            made.rename(folder)
+    return folder
+
+
+def _walls(
+    root: Path,
+    *,
+    door: Path | None = None,
+    cgroup: Cgroup | None = None,
+    language: str = "",
+    warm: Path | None = None,
+    writable: bool = False,
+) -> list[str]:
     """The bwrap command up to the program: own namespaces, nothing writable but scratch."""
     # no --die-with-parent: "parent" is the thread, and the agent ends by itself when its host does
     command = ["bwrap", "--unshare-all", "--new-session", "--as-pid-1", "--clearenv",
@@ -98,6 +141,9 @@ def _walls(root: Path, *, door: Path | None = None, cgroup: Cgroup | None = None
         command += ["--ro-bind-try", str(root / "etc" / name), f"/etc/{name}"]
     if (root / "opt/codecard").is_dir():
         command += ["--ro-bind", str(root / "opt/codecard"), "/opt/codecard"]
+    elif warm is not None:
+        command += ["--ro-bind", str(sandbox_dir() / language), "/opt/codecard/build"]
+        command += ["--bind" if writable else "--ro-bind", str(warm), "/opt/codecard/warm"]
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108
                 "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
     if door is not None:
@@ -125,10 +171,11 @@ def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[s
 class BubblewrapSlot:
     """One warm set of namespaces, with the agent as its pid 1."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, language: str, image: Image) -> None:
         door = Door()
         self._cgroup = Cgroup.make(_SLOT_LIMITS.memory_bytes, _SLOT_LIMITS.pids)
-        walls = _walls(root, door=door.folder, cgroup=self._cgroup)
+        warm = _warm_folder(language, image.digest) if image.warm and root == Path("/") else None
+        walls = _walls(root, door=door.folder, cgroup=self._cgroup, language=language, warm=warm)
         try:
             self._process = subprocess.Popen(  # type: ignore[call-overload]
                 [*walls, "--", *agent_command()],

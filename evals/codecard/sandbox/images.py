@@ -59,7 +59,8 @@ def build(languages: list[str], say: Callable[[str], None]) -> None:
         say(f"{image_name(language)} …")
         _docker(
             "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
-            "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}", "--tag", image_name(language), str(sandbox_dir()),
+            "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}",
+            "--tag", image_name(language), str(sandbox_dir()),
         )  # fmt: skip
 
 
