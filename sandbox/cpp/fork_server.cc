@@ -2,7 +2,7 @@
 //
 // GCC lexes a whole translation unit before it parses any of it, so a precompiled header is the one state of a
 // parsed header that exists while the next #include is still to come. server.cpp includes wait.h after that header;
-// this plugin stops there, speaks the protocol of codecard/sandbox/servers.py on descriptor 3, and forks. Each child
+// this plugin stops there, speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3, and forks. Each child
 // goes on to include /tmp/work/f.cpp and writes its assembly to /tmp/work/f.s.
 
 #include "gcc-plugin.h"

@@ -11,7 +11,7 @@ import javax.tools.ToolProvider;
 
 /**
  * A compiler that has started: compiles /tmp/work/Problem.java into /tmp/work/out for each request, with the options
- * of the plain command. Speaks the protocol of codecard/sandbox/servers.py on its standard streams. What it cannot
+ * of the plain command. Speaks the protocol of codecard/sandbox/inside/servers.py on its standard streams. What it cannot
  * compile is judged by the plain command, so its diagnostics go nowhere.
  */
 final class CompileServer {

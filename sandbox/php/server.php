@@ -1,5 +1,5 @@
 <?php
-// A started PHP that forks once per program. Speaks the protocol of codecard/sandbox/servers.py on descriptor 3.
+// A started PHP that forks once per program. Speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3.
 (function () {
     $libc = FFI::cdef('
         int open(const char *path, int flags, ...);

@@ -1,6 +1,6 @@
 """A started Python that forks once per program. The child is as a fresh `python3 f.py` would be.
 
-Speaks the protocol of codecard/sandbox/servers.py on descriptor 3.
+Speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3.
 """
 
 import atexit

@@ -147,9 +147,7 @@ def _walls(
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108
                 "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
     if door is not None:
-        for path, inside in INSIDE.items():
-            command += ["--ro-bind", str(path), inside]
-        command += ["--ro-bind", str(door), "/codecard/door"]
+        command += ["--ro-bind", str(INSIDE), "/codecard/inside", "--ro-bind", str(door), "/codecard/door"]
     if cgroup is not None:
         for name, folder in cgroup.shown.items():
             command += ["--ro-bind", str(folder), f"/cgroup/{name}"]

@@ -14,15 +14,18 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from codecard.model import StageLimits
+from codecard.sandbox.inside.wire import read_exactly, send, source_hash
 from codecard.sandbox.port import ProtocolBroken, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.seccomp import seccomp_filter
 
-INSIDE = {Path(__file__).with_name(name): f"/codecard/{name}" for name in ("agent.py", "servers.py")}
-"""The files of ours that a slot sees, read-only."""
+INSIDE = Path(__file__).with_name("inside")
+"""The folder of ours that a slot sees, read-only, as /codecard/inside."""
+LAUNCH = "import sys; sys.path.insert(0, '/codecard'); from inside.agent import main; main()"
 SOCKET_NAME = "socket"
 MAX_HEADER = 1 << 20
 MAX_BLOBS = 1 << 28
@@ -39,7 +42,13 @@ ENVIRONMENT = {
 def agent_command() -> list[str]:
     """How every adapter starts the agent, with the paths of the inside."""
     code = base64.b64encode(seccomp_filter(platform.machine())).decode()
-    return ["/usr/bin/python3", "-I", "-S", "/codecard/agent.py", f"/codecard/door/{SOCKET_NAME}", code]
+    return ["/usr/bin/python3", "-I", "-S", "-B", "-c", LAUNCH, f"/codecard/door/{SOCKET_NAME}", code]
+
+
+@cache
+def inside_hash() -> str:
+    """Hash of the inside as it was when this process first looked: a slot that starts another one is refused."""
+    return source_hash(INSIDE)
 
 
 _users = itertools.count(os.getpid())
@@ -93,8 +102,8 @@ class Channel:
         self._connection = connection
         self._held = held
         hello, _ = self._receive(timeout_s=30)
-        if hello.get("hello") != 1:
-            raise ProtocolBroken("the agent does not speak this protocol")
+        if hello.get("hello") != inside_hash():
+            raise ProtocolBroken("the agent is not of this version of codecard; start the command again")
 
     def run(self, request: StageRequest) -> StageAnswer:
         limits = request.limits
@@ -128,37 +137,26 @@ class Channel:
             raise ProtocolBroken(f"the agent's answer makes no sense: {error!r}") from error
 
     def _send(self, message: dict[str, Any], blobs: list[bytes]) -> None:
-        header = json.dumps({**message, "blobs": [len(b) for b in blobs]}).encode()
         try:
-            self._connection.sendall(b"".join([struct.pack(">I", len(header)), header, *blobs]))
+            send(self._connection, message, blobs)
         except OSError as error:
             raise SlotDied(f"the agent is gone: {error}") from error
 
     def _receive(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
         self._connection.settimeout(timeout_s)
         try:
-            (length,) = struct.unpack(">I", self._exactly(4))
+            (length,) = struct.unpack(">I", read_exactly(self._connection, 4))
             if length > MAX_HEADER:
                 raise ProtocolBroken("the agent's answer is too long")
-            message = json.loads(self._exactly(length))
+            message = json.loads(read_exactly(self._connection, length))
             sizes = message.pop("blobs")
             if not all(isinstance(n, int) and n >= 0 for n in sizes) or sum(sizes) > MAX_BLOBS:
                 raise ProtocolBroken("the agent's answer is too long")
-            return message, [self._exactly(n) for n in sizes]
+            return message, [read_exactly(self._connection, n) for n in sizes]
         except TimeoutError as error:
             raise SlotDied(f"no answer from the agent within {timeout_s:.0f} s") from error
         except (OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise SlotDied(f"the agent is gone: {error!r}") from error
-
-    def _exactly(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count:
-            part = self._connection.recv(min(count, 1 << 20))
-            if not part:
-                raise EOFError("connection closed")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

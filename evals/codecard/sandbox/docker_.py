@@ -108,7 +108,7 @@ class DockerSlot:
                     "/dev/shm": "rw,noexec,nosuid,nodev,size=64m,nr_inodes=1000,mode=1777",  # noqa: S108
                 },
                 volumes={
-                    **{str(path): {"bind": inside, "mode": "ro"} for path, inside in INSIDE.items()},
+                    str(INSIDE): {"bind": "/codecard/inside", "mode": "ro"},
                     str(door.folder): {"bind": "/codecard/door", "mode": "ro"},
                 },
             )
