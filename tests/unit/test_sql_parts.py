@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecard.cli_sql import arguments
+from codecard.cli.sql import arguments
 from codecard.report.sql_tables import sql_grid, sql_remarks
 from codecard.sql import server
 from codecard.sql.binaries import Binaries

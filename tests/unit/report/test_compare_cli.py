@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from codecard.cli_compare import register
+from codecard.cli.compare import register
 from codecard.model import CodecardError, UsageError
 
 MakeRun = Callable[..., Path]

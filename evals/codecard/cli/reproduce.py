@@ -19,7 +19,7 @@ from codecard.card.beside import COLUMNS, beside_markdown, cell_texts, omnibus, 
 from codecard.card.markdown import find_tables
 from codecard.card.reported import ReportedTable, find_definition, load_reported
 from codecard.card.reproduce import Choices, Report, reproduce
-from codecard.cli_card import CardFile, RowNames, With, parse_rows, read_card, write_out
+from codecard.cli.card import CardFile, RowNames, With, parse_rows, read_card, write_out
 from codecard.model import UsageError
 from codecard.pipeline.measured import read_measurements, run_facts
 from codecard.score.reproduction import Rung, Settings
@@ -86,7 +86,7 @@ def reproduce_command(
     paths = list(measured or [])
     not_run: list[str] = []
     if model is not None:
-        from codecard.cli_protocols import run_protocols
+        from codecard.cli.protocols import run_protocols
 
         made, not_run = run_protocols(list(tables.values()), model, run, limit, values)
         paths += made

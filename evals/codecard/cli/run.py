@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from codecard.cli_mt_bench import (
+from codecard.cli.mt_bench import (
     AllowMissing,
     FastchatRegex,
     JudgeAttempts,
@@ -23,7 +23,7 @@ from codecard.cli_mt_bench import (
     run_suite,
     score_suite,
 )
-from codecard.cli_sql import (
+from codecard.cli.sql import (
     AsOf,
     DatabaseUrl,
     NumColumns,
@@ -37,7 +37,7 @@ from codecard.cli_sql import (
     sql_plan,
     sql_works,
 )
-from codecard.cli_zero_shot import run_suite as run_zero_shot_suite
+from codecard.cli.zero_shot import run_suite as run_zero_shot_suite
 from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
 from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
 from codecard.pipeline.code import CodeEvaluator

@@ -22,7 +22,7 @@ def doctor_command(
 ) -> None:
     """Run programs whose verdicts are known; exit 3 if one gets another. Measures the host factor."""
     if database or database_url:
-        from codecard.cli_sql import database_doctor
+        from codecard.cli.sql import database_doctor
 
         database_doctor(database_url, as_json)
         return

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from codecard.cli_card import app as card
-from codecard.cli_compare import register as register_comparing
-from codecard.cli_doctor import doctor_command
-from codecard.cli_explain import explain_command
-from codecard.cli_mt_bench import judge
-from codecard.cli_plan import plan_command
-from codecard.cli_reproduce import reproduce_command
-from codecard.cli_run import run_command, score_command
+from codecard.cli.card import app as card
+from codecard.cli.compare import register as register_comparing
+from codecard.cli.doctor import doctor_command
+from codecard.cli.explain import explain_command
+from codecard.cli.mt_bench import judge
+from codecard.cli.plan import plan_command
+from codecard.cli.reproduce import reproduce_command
+from codecard.cli.run import run_command, score_command
 from codecard.model import LANGUAGES, CodecardError, UsageError
 
 app = typer.Typer(

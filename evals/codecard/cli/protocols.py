@@ -28,7 +28,7 @@ def run_protocols(
     Returns the folders that have scores, and a line for each suite that could not be run: its cells are then
     not attempted. Raises UsageError for an assumption that is not run here, before anything starts.
     """
-    from codecard.cli_run import run_command
+    from codecard.cli.run import run_command
 
     suites = list(dict.fromkeys(table.suite for table in tables))
     for suite in suites:
