@@ -158,7 +158,7 @@ def run_command(
     finally:
         for evaluator in evaluators:
             evaluator.close()
-    _finish(console, plan, label, outcome)
+    _finish(console, plan, label, outcome, _asked(asking, plan.samples))
 
 
 def score_command(
@@ -347,12 +347,22 @@ def _evaluators(
     return made
 
 
-def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome) -> None:
+def _asked(asking: Asking, samples: int) -> str:
+    """How the model was asked, in a line: what a reader must know before comparing the number with another."""
+    sampling = asking.sampling
+    heat = f"T {sampling.temperature:g}, top-p {sampling.top_p:g}" if sampling.temperature else "greedy"
+    limits = [f"{sampling.max_new_tokens} new tokens"] if sampling.max_new_tokens else []
+    limits += [f"{sampling.max_total_tokens} tokens in all"] if sampling.max_total_tokens else []
+    count = f"{samples} sample{'s' if samples > 1 else ''} a problem"
+    return ", ".join([f"asked in {asking.style.value} form", heat, count, *limits])
+
+
+def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome, asked: str = "") -> None:
     show_outcome(Console(), label, plan.suites, outcome)
     tables = [markdown_table(suite, label, outcome) for suite in plan.suites if suite in CODE_SUITES]
     if SQL_SUITE in plan.suites:
         tables.append(show_sql(Console(), plan, label))
     notes = "".join(f"\n- {line}" for line in remarks(outcome))
     write_text(plan.out / "tables.md", "\n".join(tables) + (f"{notes}\n" if notes else ""))
-    console.print(f"profile {plan.profile.name}: {plan.profile.summary}", style="dim", highlight=False)
+    console.print(f"profile {plan.profile.name}{'; ' if asked else ''}{asked}", style="dim", highlight=False)
     console.print(f"run folder: {plan.out}", style="dim", highlight=False)

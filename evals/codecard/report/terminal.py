@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -113,31 +114,37 @@ def shown(estimate: Estimate | None) -> str:
 def interval(estimate: Estimate | None) -> str:
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:.2f}–{estimate.high:.2f}"
+    return f"{estimate.low:.2f}–{estimate.high:.2f}".replace("0.", ".")
 
 
 def multipl_table(suite: str, label: str, outcome: Outcome, metric: str = "pass@1") -> Table:
-    """Avg, Python, C++, JavaScript, Java, PHP, Rust: value, 95 % interval, problems behind it."""
+    """Avg, Python, C++, JavaScript, Java, PHP, Rust: value, 95 % interval, problems behind it. 80 columns wide."""
     title = "Multi-PL (MultiPL-E HumanEval)" if suite == "multipl_e" else "Starter problems"
-    table = Table(title=f"{title}, {metric}", title_style="bold", caption=None)
-    table.add_column("Model")
-    columns = [("Avg", f"{suite}/average"), *((t.title, t.task) for t in code_tasks(suite))]
+    table = Table(
+        title=f"{title}: {label}",
+        title_style="bold",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    table.add_column("", no_wrap=True)
     values, intervals, counts = [], [], []
-    for title, task in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-        if task in outcome.skipped:
-            values.append("skipped")
-            intervals.append("")
-            counts.append("")
-            continue
+    for name, task in _columns(suite):
+        table.add_column(name, justify="right", no_wrap=True)
+        skipped = task in outcome.skipped
         estimate = outcome.scores.get(task, {}).get(metric)
-        values.append(shown(estimate))
-        intervals.append(interval(estimate))
-        counts.append(_count(estimate))
-    table.add_row(label, *values, style="bold")
-    table.add_row("95 % interval", *intervals)
+        values.append("skipped" if skipped else shown(estimate))
+        intervals.append("" if skipped else interval(estimate))
+        counts.append("" if skipped else _count(estimate))
+    table.add_row(metric, *values, style="bold")
+    table.add_row("95 %", *intervals)
     table.add_row("problems", *counts, style="dim")
     return table
+
+
+def _columns(suite: str) -> list[tuple[str, str]]:
+    return [("Avg", f"{suite}/average"), *((t.title, t.task) for t in code_tasks(suite))]
 
 
 def _count(estimate: Estimate | None) -> str:
@@ -148,7 +155,7 @@ def _count(estimate: Estimate | None) -> str:
 
 def markdown_table(suite: str, label: str, outcome: Outcome, metric: str = "pass@1") -> str:
     """The same table as Markdown."""
-    columns = [("Avg", f"{suite}/average"), *((t.title, t.task) for t in code_tasks(suite))]
+    columns = _columns(suite)
     estimates = [outcome.scores.get(task, {}).get(metric) for _, task in columns]
     pairs = zip(columns, estimates, strict=True)
     values = ["skipped" if task in outcome.skipped else shown(e) for (_, task), e in pairs]
