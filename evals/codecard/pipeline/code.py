@@ -19,6 +19,7 @@ from codecard.model import (
 )
 from codecard.pipeline.evaluator import Asking, Row, Work
 from codecard.sandbox import Executor, Job, Sandbox
+from codecard.sandbox.host import stored_host_factor
 from codecard.tasks.code import assemble, load_problems, program_of, stops_of
 from codecard.tasks.definitions import CodeTask, Profile, code_tasks, limits_of
 from codecard.tasks.extraction import chat_prompt
@@ -55,7 +56,7 @@ class CodeEvaluator:
             self._problems += problems[:limit]
         if not self._tasks:
             raise InfrastructureError(f"no language of {suite} can run here: {next(iter(self.skipped.values()))}")
-        self._limits = {name: limits_of(task, profile) for name, task in self._tasks.items()}
+        self._limits = {name: limits_of(task, profile, stored_host_factor()) for name, task in self._tasks.items()}
 
     def problems(self) -> list[Problem]:
         return self._problems

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from codecard.model import Completion, Estimate
 from codecard.pipeline import Outcome, Watcher
+from codecard.sandbox.verdicts import publishable
 from codecard.tasks.definitions import CODE_SUITES, code_tasks
 
 PLAIN_EVERY_S = 10.0
@@ -187,4 +188,6 @@ def remarks(outcome: Outcome) -> list[str]:
         lines.append(
             f"void (a failure of the machine, not of the model; in no score): {outcome.voids} of {outcome.executed}"
         )
+        fine, reason = publishable(outcome.executed, outcome.voids)
+        lines += [] if fine else [f"not publishable: {reason}"]
     return lines
