@@ -1,2 +1,2 @@
-# Nothing to prepare yet.
-true
+# The warm build links with mold.
+command -v mold >/dev/null

@@ -189,5 +189,5 @@ def remarks(outcome: Outcome) -> list[str]:
             f"void (a failure of the machine, not of the model; in no score): {outcome.voids} of {outcome.executed}"
         )
         fine, reason = publishable(outcome.executed, outcome.voids)
-        lines += [] if fine else [f"not publishable: {reason}"]
+        lines += [] if fine else [reason]
     return lines
