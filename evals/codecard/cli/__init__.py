@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -74,14 +76,23 @@ def _languages(given: list[str] | None) -> list[str]:
     return list(given or LANGUAGES)
 
 
+class Stopped(BaseException):
+    """Ctrl-C. Not KeyboardInterrupt: the command-line library would answer that one itself, without our line."""
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise Stopped
+
+
 def main() -> None:
     """Entry point. A CodecardError becomes one line on stderr and its exit code."""
+    signal.signal(signal.SIGINT, _stop)
     try:
         app(standalone_mode=True)
     except CodecardError as error:
         print(f"codecard: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except Stopped:
         print("codecard: stopped; the same command again goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
