@@ -120,10 +120,14 @@ def _run_suite(
             watcher.generated(completion)
             yield Work(problem=problems[completion.task, completion.problem], completion=completion)
 
-    with contextlib.closing(overlapped(pending, fresh)) as work:
+    work = overlapped(pending, fresh)
+    try:
         for row in evaluator.evaluate(work):
             folder.executions.append(row)
             watcher.executed(row)
+    finally:
+        with contextlib.suppress(ValueError):  # another worker is still waiting in it; it ends with this process
+            work.close()
 
 
 def _done_keys(run_path: Path) -> dict[tuple[str, str, int], str]:
