@@ -91,9 +91,11 @@ class CodeEvaluator:
         return assemble(work.problem, work.completion, self.profile)
 
     def key(self, work: Work) -> str:
-        task = work.problem.task
+        return self._key(work.problem.task, self._program(work))
+
+    def _key(self, task: str, program: Program) -> str:
         digest = self._sandbox.image(self._tasks[task].language).digest
-        return content_key([self._program(work).key, digest, self._limits[task].key])
+        return content_key([program.key, digest, self._limits[task].key])
 
     def evaluate(self, work: Iterable[Work]) -> Iterator[Row]:
         jobs = (Job(tag=item, program=self._program(item), limits=self._limits[item.problem.task]) for item in work)
@@ -122,7 +124,7 @@ class CodeEvaluator:
             "image": execution.image,
             "attempts": execution.attempts,
             "program": program.source,
-            "key": self.key(work),
+            "key": self._key(work.problem.task, program),
         } | ({"id": work.label} if work.label else {})
 
     def passes(self, verdict: Verdict) -> bool:

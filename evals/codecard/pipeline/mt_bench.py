@@ -16,7 +16,7 @@ from codecard.judge import Judge, rate
 from codecard.model import Completion, Problem, PromptStyle, Rubric, Sampling, UsageError
 from codecard.pipeline.evaluator import Asking, Row
 from codecard.pipeline.judging import open_judge
-from codecard.pipeline.run import Outcome, RunPlan, Watcher, _manifest, recipe_of, scores_json
+from codecard.pipeline.run import Outcome, RunPlan, Watcher, manifest_of, recipe_of, scores_json
 from codecard.score.rating import Rated, estimate_ratings
 from codecard.sql.data import fetch
 from codecard.store import Journal, RunFolder, completion_of, completion_row, read_journal
@@ -80,7 +80,7 @@ def run_mt_bench(plan: RunPlan, session: Session, generator: Generator, watcher:
     """Ask, judge and score; on a folder that holds part of this run, do the rest of it."""
     asking = Asking(style=PromptStyle.CHAT, sampling=session.sampling, seed=session.options.seed)
     recipe = {"recipe": recipe_of(plan, generator, asking), "fingerprint": generator.fingerprint()}
-    with RunFolder(plan.out, _manifest(plan, []) | session.describe() | recipe, IDENTITY) as folder:
+    with RunFolder(plan.out, manifest_of(plan, []) | session.describe() | recipe, IDENTITY) as folder:
         session.begin(folder, watcher)
         for completion in session.converse(folder, generator):
             watcher.generated(completion)
@@ -90,7 +90,7 @@ def run_mt_bench(plan: RunPlan, session: Session, generator: Generator, watcher:
 def score_answers(plan: RunPlan, session: Session, answers: Answers, watcher: Watcher) -> MtBenchOutcome:
     """Judge and score answers made elsewhere."""
     nothing = {"recipe": None, "fingerprint": None}
-    with RunFolder(plan.out, _manifest(plan, []) | session.describe() | nothing, IDENTITY) as folder:
+    with RunFolder(plan.out, manifest_of(plan, []) | session.describe() | nothing, IDENTITY) as folder:
         session.take_answers(folder, answers)
         session.begin(folder, watcher)
         return session.judge_and_conclude(folder, watcher)

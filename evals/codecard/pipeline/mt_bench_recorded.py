@@ -12,7 +12,7 @@ from codecard.judge import Judge, JudgedRow, rate
 from codecard.model import UsageError, content_key
 from codecard.pipeline.evaluator import Row
 from codecard.pipeline.mt_bench import IDENTITY, JUDGMENTS, MtBenchOutcome, Session
-from codecard.pipeline.run import RunPlan, Watcher, _manifest
+from codecard.pipeline.run import RunPlan, Watcher, manifest_of
 from codecard.score.rating import Calibration, calibrate
 from codecard.store import Journal, RunFolder, read_journal, read_manifest, write_text
 from codecard.tasks.fastchat import (
@@ -46,7 +46,7 @@ def score_recording(plan: RunPlan, session: Session, recorded: Recording, watche
         notes.append(f"{len(differing)} recorded scores are not what the text says: {', '.join(differing)}")
     described = session.describe() | {"judge": session.describe_judge(recorded.judge, recognised=True)}
     described |= {"recipe": None, "fingerprint": None, "model": recorded.model}
-    with RunFolder(plan.out, _manifest(plan, []) | described, (*IDENTITY, "model")) as folder:
+    with RunFolder(plan.out, manifest_of(plan, []) | described, (*IDENTITY, "model")) as folder:
         session.take_answers(folder, answers)
         session.begin(folder, watcher)
         _append_new(folder.path / JUDGMENTS, rows)

@@ -71,7 +71,7 @@ class Outcome:
 
 def run(plan: RunPlan, evaluators: list[Evaluator], generator: Generator, asking: Asking, watcher: Watcher) -> Outcome:
     """Generate, execute and score; on a folder that holds part of this run, do the rest of it."""
-    manifest = _manifest(plan, evaluators) | {
+    manifest = manifest_of(plan, evaluators) | {
         "recipe": recipe_of(plan, generator, asking),
         "fingerprint": generator.fingerprint(),
     }
@@ -177,7 +177,7 @@ def score_works(
     outside: frozenset[tuple[str, str, int]] = frozenset(),
 ) -> Outcome:
     """Execute and score completions made elsewhere; `works` by suite. Samples `outside` are run, not scored."""
-    manifest = _manifest(plan, evaluators) | {"recipe": None, "fingerprint": None}
+    manifest = manifest_of(plan, evaluators) | {"recipe": None, "fingerprint": None}
     with RunFolder(plan.out, manifest, IDENTITY) as folder:
         given = {w.problem.key: w.problem for items in works.values() for w in items}
         folder.write_problems(_problem_row(p) for p in given.values())
@@ -255,7 +255,8 @@ def _problem_row(problem: Problem) -> Row:
     }
 
 
-def _manifest(plan: RunPlan, evaluators: list[Evaluator]) -> Row:
+def manifest_of(plan: RunPlan, evaluators: list[Evaluator]) -> Row:
+    """What decided the run, for its folder: versions, profile, argv, and what each suite says of itself."""
     described: dict[str, Any] = {}
     for evaluator in evaluators:
         for key, value in evaluator.describe().items():

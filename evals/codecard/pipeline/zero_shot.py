@@ -17,7 +17,7 @@ import numpy as np
 
 from codecard.generate.lm_eval_ import VERSION, Harness, HarnessJob, document_values, local_files
 from codecard.model import Estimate, UsageError, Verdict, content_key
-from codecard.pipeline.run import Outcome, RunPlan, Watcher, _manifest, scores_json
+from codecard.pipeline.run import Outcome, RunPlan, Watcher, manifest_of, scores_json
 from codecard.score import mean_interval
 from codecard.store import RunFolder, read_executions, read_manifest, read_scores
 from codecard.tasks.paths import tasks_dir
@@ -152,7 +152,7 @@ def _key(task: ZeroShotTask, job: HarnessJob, file: Path | None) -> str:
 def _described(plan: RunPlan, model: Located, job: HarnessJob, keys: dict[str, str]) -> dict[str, Any]:
     """The manifest: that of the other suites of the run where there are any, with what lm-eval was asked."""
     manifest = (
-        read_manifest(plan.out) if (plan.out / "manifest.json").exists() else _manifest(plan, []) | {"recipe": None}
+        read_manifest(plan.out) if (plan.out / "manifest.json").exists() else manifest_of(plan, []) | {"recipe": None}
     )
     before = manifest.get(SUITE)
     if before and before.get("model") != model.name:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from codecard.model import Execution, Limits, Program, Stage, Verdict
 from codecard.sandbox import proof
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
-from codecard.sandbox.toolchains import JAVATUPLES, Toolchain, toolchain
+from codecard.sandbox.toolchains import Toolchain, toolchain
 from codecard.sandbox.verdicts import build_verdict, run_verdict, worth_repeating
+from codecard.tasks.code import JAVATUPLES
 
 Slots = dict[tuple[str, Stage], Slot]
 

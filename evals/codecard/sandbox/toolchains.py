@@ -8,10 +8,8 @@ from functools import cache
 from typing import Any
 
 from codecard.model import UsageError
+from codecard.tasks.code import JAVATUPLES
 from codecard.tasks.paths import sandbox_dir
-
-JAVATUPLES = "javatuples"
-"""Program option: the javatuples jar is on the run's class path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

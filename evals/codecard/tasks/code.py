@@ -20,6 +20,7 @@ from codecard.tasks.extraction import chat_program
 from codecard.tasks.paths import tasks_dir
 
 JAVATUPLES = "javatuples"
+"""Program option: the javatuples jar is on the run's class path."""
 
 
 def load_problems(task: CodeTask, profile: Profile, data_dir: Path | None) -> tuple[list[Problem], str]:
