@@ -180,7 +180,9 @@ def score_works(
     manifest = manifest_of(plan, evaluators) | {"recipe": None, "fingerprint": None}
     with RunFolder(plan.out, manifest, IDENTITY) as folder:
         given = {w.problem.key: w.problem for items in works.values() for w in items}
-        folder.write_problems(_problem_row(p) for p in given.values())
+        strangers = {sample[:2] for sample in outside}
+        marks = ({"outside": True} if (p.task, p.id) in strangers else {} for p in given.values())
+        folder.write_problems(_problem_row(p) | mark for p, mark in zip(given.values(), marks, strict=True))
         have = {c.id: c for c in read_completions(plan.out)}
         done = _done_keys(plan.out)
         for evaluator in evaluators:
