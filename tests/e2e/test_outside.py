@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from e2e_types import Command
-
 from codecard.store import read_scores
+from e2e_types import Command
 
 
 def test_a_report_counts_programs_that_the_scores_leave_out(
