@@ -14,6 +14,7 @@ from codecard.cli.card import app as card
 from codecard.cli.compare import register as register_comparing
 from codecard.cli.doctor import doctor_command
 from codecard.cli.explain import explain_command
+from codecard.cli.merge import merge_command
 from codecard.cli.mt_bench import judge
 from codecard.cli.plan import plan_command
 from codecard.cli.reproduce import reproduce_command
@@ -34,6 +35,7 @@ app.add_typer(judge, name="judge")
 app.add_typer(card, name="card")
 app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
 app.command("score", help="Execute and score completions made elsewhere.")(score_command)
+app.command("merge", help="The shards of a run become one run folder, scored anew.")(merge_command)
 app.command("reproduce", help="A card's numbers beside measured ones, with a verdict per cell.")(reproduce_command)
 app.command("doctor", help="Prove that this machine's sandbox and database work, before a run.")(doctor_command)
 register_comparing(app)

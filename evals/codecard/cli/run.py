@@ -43,6 +43,7 @@ from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, sc
 from codecard.pipeline.code import CodeEvaluator
 from codecard.pipeline.mt_bench import SUITE as MT_BENCH
 from codecard.pipeline.mt_bench import MtBenchOptions
+from codecard.pipeline.sharding import parse_shard
 from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
@@ -65,6 +66,7 @@ EXECUTORS = ("warm", "plain")
 ExecutorName = Annotated[str, typer.Option("--executor", help="warm, or plain: the reference's own commands")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")]
 Languages = Annotated[str | None, typer.Option("--languages", help="py,cpp,js,java,php,rs; default: all")]
+ShardName = Annotated[str | None, typer.Option("--shard", help="INDEX/COUNT: only this part of the problems")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first N problems of each task")]
 
 
@@ -75,6 +77,7 @@ def run_command(
     out: Out = None,
     samples: Annotated[int | None, typer.Option("--samples", help="per problem; default: the profile's")] = None,
     limit: Limit = None,
+    shard: ShardName = None,
     languages: Languages = None,
     prompt_style: Annotated[str | None, typer.Option("--prompt-style", help="raw or chat")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="temperature 0")] = False,
@@ -126,7 +129,10 @@ def run_command(
         argv=arguments(),
         model=model,
         limit=limit,
+        shard=parse_shard(shard) if shard is not None else None,
     )
+    if shard is not None and (MT_BENCH in suites or ZERO_SHOT in suites):
+        raise UsageError("--shard is for the suites multipl_e, starter and sql")
     if MT_BENCH in suites:
         options = MtBenchOptions(
             judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
@@ -361,7 +367,7 @@ def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome, asked
     show_outcome(Console(), label, plan.suites, outcome)
     tables = [markdown_table(suite, label, outcome) for suite in plan.suites if suite in CODE_SUITES]
     if SQL_SUITE in plan.suites:
-        tables.append(show_sql(Console(), plan, label))
+        tables.append(show_sql(Console(), plan.out, label))
     notes = "".join(f"\n- {line}" for line in remarks(outcome))
     write_text(plan.out / "tables.md", "\n".join(tables) + (f"{notes}\n" if notes else ""))
     console.print(f"profile {plan.profile.name}{'; ' if asked else ''}{asked}", style="dim", highlight=False)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from codecard.model import PromptStyle, UsageError
-from codecard.pipeline import Asking, RunPlan, Work
+from codecard.pipeline import Asking, Work
 from codecard.pipeline.sql import (
     SUITE,
     SqlEvaluator,
@@ -139,10 +139,10 @@ def sql_works(files: list[Path], plan: SqlPlan, *, chosen: bool) -> tuple[SqlEva
     return SqlEvaluator(plan), works
 
 
-def show_sql(console: Console, plan: RunPlan, label: str) -> str:
+def show_sql(console: Console, run: Path, label: str) -> str:
     """Prints the suite's table and remarks; returns them as Markdown."""
-    rows = [row for row in read_executions(plan.out).values() if str(row["task"]).startswith(f"{SUITE}/")]
-    notes = [*sql_remarks(rows), *_grounds(read_manifest(plan.out))]
+    rows = [row for row in read_executions(run).values() if str(row["task"]).startswith(f"{SUITE}/")]
+    notes = [*sql_remarks(rows), *_grounds(read_manifest(run))]
     console.print(sql_table(label, rows))
     for line in notes:
         console.print(Text(line, style="yellow"))

@@ -23,12 +23,13 @@ from typing import Any
 from codecard.generate import Generator
 from codecard.model import Completion, Estimate, Problem, Recipe, Score, Tests, UsageError
 from codecard.pipeline.evaluator import Asking, Evaluator, Row, Work
+from codecard.pipeline.sharding import Part, Shard
 from codecard.score import summarise
 from codecard.store import RunFolder, completion_row, read_completions, read_executions
 from codecard.tasks.definitions import Profile
 
 QUEUE = 256
-IDENTITY = ("suites", "profile", "recipe", "data", "sandbox")
+IDENTITY = ("suites", "profile", "recipe", "data", "sandbox", "shard")
 PACKAGES = ("codecard", "torch", "transformers", "datasets", "docker", "lm-eval")
 
 
@@ -55,6 +56,7 @@ class RunPlan:
     argv: tuple[str, ...]
     model: str | None = None
     limit: int | None = None
+    shard: Shard | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class Outcome:
 
 def run(plan: RunPlan, evaluators: list[Evaluator], generator: Generator, asking: Asking, watcher: Watcher) -> Outcome:
     """Generate, execute and score; on a folder that holds part of this run, do the rest of it."""
+    if plan.shard is not None:
+        evaluators = [Part(evaluator, plan.shard) for evaluator in evaluators]
     manifest = manifest_of(plan, evaluators) | {
         "recipe": recipe_of(plan, generator, asking),
         "fingerprint": generator.fingerprint(),
@@ -210,7 +214,7 @@ def finish(folder: RunFolder, evaluators: list[Evaluator], expected: dict[tuple[
     scores = [_score(sample, problem, rows.get(sample)) for sample, problem in expected.items()]
     outcome = Outcome(
         scores=summarise(scores),
-        missing=_missing(evaluators, expected),
+        missing=missing_of({t: n for e in evaluators for t, n in getattr(e, "counts", {}).items()}, expected),
         skipped={task: reason for e in evaluators for task, reason in e.skipped.items()},
         voids=sum(score.value is None for score in scores),
         executed=len(scores),
@@ -227,11 +231,11 @@ def _score(sample: tuple[str, str, int], problem: Problem, row: Row | None) -> S
     return Score(task=task, problem=name, cluster=problem.cluster, sample=index, value=value, void=void)
 
 
-def _missing(evaluators: list[Evaluator], expected: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+def missing_of(counts: dict[str, int], expected: Iterable[tuple[str, str, int]]) -> dict[str, int]:
+    """Task → how many of its `counts` problems no sample belongs to."""
     seen: dict[str, set[str]] = {}
     for task, name, _ in expected:
         seen.setdefault(task, set()).add(name)
-    counts = {task: n for e in evaluators for task, n in getattr(e, "counts", {}).items()}
     return {task: counts[task] - len(names) for task, names in seen.items() if counts.get(task, 0) > len(names)}
 
 
@@ -271,6 +275,7 @@ def manifest_of(plan: RunPlan, evaluators: list[Evaluator]) -> Row:
         "model": plan.model,
         "samples": plan.samples,
         "limit": plan.limit,
+        **({"shard": str(plan.shard)} if plan.shard is not None else {}),
         "argv": list(plan.argv),
         **described,
         "git": _git(),

@@ -38,7 +38,7 @@ def check_comparable(base: Outcomes, new: Outcomes, ignore: tuple[str, ...] = ()
     if not tasks[0] & tasks[1]:
         raise UsageError(f"nothing to compare: {base.name} has {_list(tasks[0])}, {new.name} has {_list(tasks[1])}")
     found = [Mismatch(field="tasks", base=_list(tasks[0]), new=_list(tasks[1]))] if tasks[0] != tasks[1] else []
-    old, now = _leaves(base.manifest), _leaves(new.manifest)
+    old, now = leaves(base.manifest), leaves(new.manifest)
     found += [
         Mismatch(field=path, base=_short(old[path]), new=_short(now[path]))
         for path in old
@@ -52,15 +52,15 @@ def check_comparable(base: Outcomes, new: Outcomes, ignore: tuple[str, ...] = ()
     return found
 
 
-def _leaves(manifest: Mapping[str, object], path: str = "") -> dict[str, object]:
+def leaves(manifest: Mapping[str, object], path: str = "") -> dict[str, object]:
     """Dotted path → value of every leaf that decides something."""
-    leaves: dict[str, object] = {}
+    found: dict[str, object] = {}
     for name, value in manifest.items():
         if name in OF_THE_MOMENT:
             continue
         here = f"{path}.{name}" if path else name
-        leaves.update(_leaves(value, here) if isinstance(value, dict) else {here: value})
-    return leaves
+        found.update(leaves(value, here) if isinstance(value, dict) else {here: value})
+    return found
 
 
 def _under(path: str, parts: Iterable[str]) -> bool:
