@@ -227,3 +227,47 @@ def test_bad_addresses_and_missing_keys_are_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(UsageError, match=KEY_VARIABLE):
         open_generator("openai:gpt-4-0613")
+
+
+def test_closed_backend_answers_and_a_left_one_forgets_to_retry() -> None:
+    """A stream left early switched the retries off for good; a closed backend told of a closed socket."""
+    with serving(first_fails(status(500), 1, reply("fine"))) as server:
+        generator = OpenAIGenerator("m", base_url=server.url, workers=1, patience=Patience(attempts=3))
+        stream = generator.generate([request(str(i)) for i in range(5)])
+        next(stream)
+        stream.close()
+        assert [c.text for c in generator.generate([request("later")])] == ["fine"]
+        generator.close()
+        with pytest.raises(UsageError, match="closed"):
+            next(generator.generate([request()]))
+
+
+def test_prompts_of_one_problem_are_counted_apart() -> None:
+    """Two prompts under one problem shared the count of the first, so the second was cut short or refused."""
+
+    def behave(handler: Any, body: Any) -> None:
+        reply("a", prompt_tokens=len(body["prompt"]))(handler, body)
+
+    sampling = Sampling(max_total_tokens=20)
+    with serving(behave) as server:
+        short, long = request(prompt="p" * 5, sampling=sampling), request(sample=1, prompt="p" * 30, sampling=sampling)
+        completions, _ = ask(server.url, short, long, workers=1)
+        assert [(c.text, c.prompt_tokens) for c in completions] == [("a", 5), ("", 30)]
+        assert [body["max_tokens"] for body in server.bodies] == [1, 15, 1]
+
+
+@pytest.mark.parametrize(
+    ("matched", "text", "reason"),
+    [("\ndef", "return 1\ndef", FinishReason.STOP), (None, "return 1", FinishReason.EOS), (2, "return 1", "eos")],
+    ids=["stop-string", "end-of-text", "end-token"],
+)
+def test_stop_that_a_server_cut_off_is_put_back(matched: Any, text: str, reason: str) -> None:
+    """A server that names the stop it matched tells it from an end of text; both were called a stop."""
+
+    def behave(handler: Any, _: Any) -> None:
+        choice = {"index": 0, "finish_reason": "stop", "stop_reason": matched, "text": "return 1"}
+        handler.send(200, json.dumps({"choices": [choice]}).encode())
+
+    with serving(behave) as server:
+        completions, _ = ask(server.url, request(prompt="p", stops=("\ndef", "\nclass")))
+        assert [(c.text, c.finish_reason) for c in completions] == [(text, reason)]

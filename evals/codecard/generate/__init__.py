@@ -9,7 +9,7 @@ from codecard.model import UsageError
 
 __all__ = ["GenerationRequest", "Generator", "Message", "locate", "open_generator"]
 
-_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded, openai:NAME or replay:FILE"
+_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded, vllm:…, openai:NAME, lm-eval:TYPE[,ARGUMENTS] or replay:FILE"
 
 
 def open_generator(
@@ -22,7 +22,8 @@ def open_generator(
 ) -> Generator:
     """The model that `spec` names.
 
-    `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`, `openai:NAME` at `base_url`, `replay:FILE`.
+    `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`; `vllm:` before an ORG/NAME[@REVISION], a folder or
+    `embedded`; `openai:NAME` at `base_url`; `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
     `dtype`, `batch_size` and `device` None leave the choice to the backend; for a server `batch_size` is the
     number of requests under way at a time. `UsageError` for an unknown form,
     a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
@@ -38,10 +39,27 @@ def open_generator(
         return OpenAIGenerator(spec.removeprefix("openai:"), base_url=base_url, workers=batch_size)
     if base_url is not None:
         raise UsageError(f"model {spec!r} has no base URL; it belongs to openai:NAME")
+    if spec.startswith("lm-eval:"):
+        from codecard.generate.lm_eval_generator import LmEvalGenerator
+
+        return LmEvalGenerator(spec.removeprefix("lm-eval:"), dtype=dtype, device=device, batch_size=batch_size)
+    if spec.startswith("vllm:"):
+        if device is not None:
+            raise UsageError(f"model {spec!r}: vLLM runs on the device that it was built for; give no device")
+        model, revision, name = locate(_inner(spec.removeprefix("vllm:")))
+        from codecard.generate.vllm_ import VllmGenerator
+
+        return VllmGenerator(model, revision=revision, dtype=dtype, batch_size=batch_size, name=name)
     model, revision, name = locate(spec)
     from codecard.generate.transformers_ import TransformersGenerator
 
     return TransformersGenerator(model, revision=revision, dtype=dtype, device=device, batch_size=batch_size, name=name)
+
+
+def _inner(spec: str) -> str:
+    """What follows `vllm:` as a form of its own; a bare ORG/NAME is the Hub's."""
+    known = spec == "embedded" or spec.startswith("hf:") or Path(spec).exists()
+    return spec if known else f"hf:{spec}"
 
 
 def locate(spec: str) -> tuple[str, str | None, str]:

@@ -38,7 +38,8 @@ def embedded_folder() -> Path:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     try:
         version = metadata.version("transformers")
-        metadata.version("gguf")
+        for package in ("gguf", "accelerate"):
+            metadata.version(package)
     except metadata.PackageNotFoundError as error:
         raise InfrastructureError(f"the embedded model needs {error.name}: {_INSTALL}") from error
     folder = cache_dir() / "models" / f"smollm2-135m-instruct-{digest}-transformers-{version}"

@@ -6,21 +6,13 @@ as the harness did at df3da98c; since 0.4.10 it follows the tokenizer), no examp
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codecard.generate.lm_eval_library import first_line, library, model_class, quiet
 from codecard.model import InfrastructureError, UsageError
 from codecard.tasks.zero_shot import ZeroShotTask
-
-VERSION = "0.4.13"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +65,23 @@ class Harness:
     def __init__(self, job: HarnessJob, tasks: tuple[ZeroShotTask, ...]) -> None:
         self.job = job
         self._files = local_files(tasks, job.data) if job.data else {}
-        with _quiet():
-            self._lm_eval, self._manager, model_class = _harness(job.task_dir)
-            self._model = _model(model_class, job)
+        with quiet():
+            self._lm_eval = library("the zero-shot suite")
+            from lm_eval.tasks import TaskManager
+
+            self._manager = TaskManager(include_path=str(job.task_dir))
+            self._model = _model(job)
 
     def evaluate(self, task: ZeroShotTask) -> dict[str, Any]:
         """lm-eval's own result of one task, per-document samples included. UsageError: no data for it."""
-        with _quiet():
+        with quiet():
             config = task_config(task, self._files.get(task.name))
             try:
                 # Members of a group are built on the registered task; a lone mapping would stand for itself.
                 loaded = self._manager.load([{"group": "codecard_zero_shot", "task": [config]}])
             except Exception as error:  # the Hub's client and datasets raise many kinds; all mean "no data"
                 raise UsageError(
-                    f"no data for {task.task}: {_first_line(error)}; put its {task.split} split into "
+                    f"no data for {task.task}: {first_line(error)}; put its {task.split} split into "
                     f"CODECARD_DATA/zero_shot/{task.name}.jsonl, or open the network"
                 ) from error
             result: dict[str, Any] | None = self._lm_eval.simple_evaluate(
@@ -109,28 +104,12 @@ def document_values(result: dict[str, Any], task: ZeroShotTask) -> list[tuple[st
     return [(str(row["doc_id"]), float(row[task.metric])) for row in rows]
 
 
-def _harness(task_dir: Path) -> tuple[Any, Any, Any]:
-    try:
-        from importlib.metadata import version
-
-        import lm_eval
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise InfrastructureError(
-            f"the zero-shot suite needs {error.name}: pip install 'codecard[zero-shot]'"
-        ) from error
-    if (found := version("lm-eval")) != VERSION:
-        raise InfrastructureError(f"the zero-shot suite needs lm-eval {VERSION}, found {found}: install that one")
-    return lm_eval, TaskManager(include_path=str(task_dir)), HFLM
-
-
-def _model(model_class: Any, job: HarnessJob) -> Any:
+def _model(job: HarnessJob) -> Any:
     import torch
 
     device = job.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return model_class(
+        return model_class("hf")(
             pretrained=job.model,
             revision=job.revision or "main",
             dtype=job.dtype,
@@ -140,28 +119,4 @@ def _model(model_class: Any, job: HarnessJob) -> Any:
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise UsageError(f"{job.model}: cannot load the model: {_first_line(error)}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep lm-eval's warnings out of the way; its progress bars are shown on a terminal alone."""
-    before = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    hidden = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(hidden):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-        if before is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(f"{job.model}: cannot load the model: {first_line(error)}") from error

@@ -34,6 +34,37 @@ class Loaded:
     device: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A checkpoint that exists: a folder, or a Hub id at a commit. `offline`: why the Hub cannot be asked, or empty."""
+
+    model: str
+    revision: str | None = None
+    offline: str = ""
+
+    def version(self, config: Any) -> str:
+        """The folder's hash or the Hub's commit; `config` is the loaded one, which knows a cached commit."""
+        folder = Path(self.model)
+        if folder.is_dir():
+            return folder_hash(folder)
+        return str(getattr(config, "_commit_hash", None) or self.revision or "unknown")
+
+
+def find(model: str, revision: str | None = None) -> Source:
+    """The checkpoint that a folder or a Hub id names; `UsageError` if it is none."""
+    folder = Path(model)
+    if folder.is_dir():
+        _check_folder(folder)
+        return Source(model=model)
+    commit, offline = _pin(model, revision)
+    return Source(model=model, revision=commit, offline=offline)
+
+
+def tokenizer_of(source: Source) -> Any:
+    _, transformers = libraries()
+    return _from_pretrained(transformers.AutoTokenizer, source.model, source.offline, revision=source.revision)
+
+
 def load(model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None) -> Loaded:
     """Load `model`, a folder or a Hub id. bfloat16 on a GPU and float32 on a CPU unless told otherwise.
 
@@ -41,30 +72,24 @@ def load(model: str, *, revision: str | None = None, dtype: str | None = None, d
     """
     torch, transformers = libraries()
     device = _device(torch, device)
-    dtype = _dtype(dtype, device)
-    folder = Path(model)
-    offline = ""
-    if folder.is_dir():
-        _check_folder(folder)
-    else:
-        revision, offline = _pin(model, revision)
-    tokenizer = _from_pretrained(transformers.AutoTokenizer, model, offline, revision=revision)
+    dtype = dtype_name(dtype, device)
+    source = find(model, revision)
+    tokenizer = tokenizer_of(source)
     network, report = _from_pretrained(
         transformers.AutoModelForCausalLM,
         model,
-        offline,
-        revision=revision,
+        source.offline,
+        revision=source.revision,
         dtype=getattr(torch, dtype),
         output_loading_info=True,
     )
     _check_complete(model, report)
     network = network.to(device).eval()
-    commit = getattr(network.config, "_commit_hash", None) or revision
     return Loaded(
         model=network,
         tokenizer=tokenizer,
         name=model,
-        revision=folder_hash(folder) if folder.is_dir() else str(commit or "unknown"),
+        revision=source.version(network.config),
         dtype=dtype,
         device=device,
     )
@@ -100,7 +125,8 @@ def _device(torch: Any, device: str | None) -> str:
     return device
 
 
-def _dtype(dtype: str | None, device: str) -> str:
+def dtype_name(dtype: str | None, device: str) -> str:
+    """torch's name of a dtype; None: bfloat16 on a GPU, float32 on a CPU."""
     if dtype is None:
         return "bfloat16" if device.startswith("cuda") else "float32"
     try:
@@ -185,10 +211,14 @@ def folder_hash(folder: Path) -> str:
 
 
 def eos_ids(loaded: Loaded) -> frozenset[int]:
-    """Every token that ends a row: the generation config's, the tokenizer's, and the chat template's own."""
-    tokenizer, model = loaded.tokenizer, loaded.model
+    """Every token that ends a row of a loaded model."""
+    return end_tokens(loaded.tokenizer, loaded.model.generation_config, loaded.model.config)
+
+
+def end_tokens(tokenizer: Any, *configs: Any) -> frozenset[int]:
+    """Every token that ends a row: the configs', the tokenizer's, and the chat template's own."""
     ids: set[int] = set()
-    for config in (model.generation_config, model.config):
+    for config in configs:
         given = getattr(config, "eos_token_id", None)
         ids.update(given if isinstance(given, (list, tuple)) else [] if given is None else [given])
     if tokenizer.eos_token_id is not None:

@@ -63,7 +63,7 @@ class OpenAIGenerator:
         self._prompt_tokens: dict[str, int] = {}
         self._counting: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._closed = threading.Event()
         self.failures: dict[tuple[str, str, int], str] = {}
 
     @property
@@ -85,14 +85,17 @@ class OpenAIGenerator:
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         """Yield completions as they arrive; at most twice as many requests as workers are held."""
+        if self._closed.is_set():
+            raise UsageError(f"generator for openai:{self._model} is closed")
         pending = iter(requests)
+        left = threading.Event()
         running: dict[Future[Completion], GenerationRequest] = {}
         failed_in_a_row = 0
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="openai")
         try:
             while True:
                 while len(running) < self._workers * 2 and (request := next(pending, None)) is not None:
-                    running[pool.submit(self._complete, request)] = request
+                    running[pool.submit(self._complete, request, left)] = request
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -110,11 +113,11 @@ class OpenAIGenerator:
                     yield completion
         finally:
             if running:  # left early: what is under way must not be tried again, nor waited for
-                self._closing.set()
+                left.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        self._closing.set()
+        self._closed.set()
         self._wire.close()
 
     def _gone(self, reason: str) -> InfrastructureError:
@@ -123,33 +126,34 @@ class OpenAIGenerator:
             "run the same command again"
         )
 
-    def _complete(self, request: GenerationRequest) -> Completion:
+    def _complete(self, request: GenerationRequest, left: threading.Event) -> Completion:
         started = time.monotonic()
         limit = request.sampling.max_new_tokens
         total = request.sampling.max_total_tokens
         if total is not None:
-            room = total - self._count_prompt(request)
-            limit = room if limit is None else min(limit, room)
-        if limit is not None and limit < 1:
-            return _completion(request, "", FinishReason.LENGTH, {}, started)
-        reply = self._ask(request, limit)
+            counted = self._count_prompt(request, left)
+            limit = total - counted if limit is None else min(limit, total - counted)
+            if limit < 1:
+                usage = {"usage": {"prompt_tokens": counted, "completion_tokens": 0}}
+                return _completion(request, "", FinishReason.LENGTH, usage, started)
+        reply = self._ask(request, limit, left)
         text, finish = _text_of(reply, request)
         end = _end_of_first_stop(text, request.stops)
         if end is not None:
             return _completion(request, text[:end], FinishReason.STOP, reply, started)
         return _completion(request, text, finish, reply, started)
 
-    def _count_prompt(self, request: GenerationRequest) -> int:
+    def _count_prompt(self, request: GenerationRequest, left: threading.Event) -> int:
         """Tokens of the prompt as the server counts them, from a request for one token, once per prompt.
 
         Only the server knows its tokenizer, and a limit on prompt and completion together needs the count.
         """
-        name = f"{request.task}\0{request.problem}"
+        name = hashlib.sha256(repr(request.prompt).encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:
             turn = self._counting.setdefault(name, threading.Lock())
         with turn:
             if name not in self._prompt_tokens:
-                usage = self._ask(request, 1).get("usage") or {}
+                usage = self._ask(request, 1, left).get("usage") or {}
                 if not isinstance(usage.get("prompt_tokens"), int):
                     raise UsageError(
                         f"{self._url} does not count a prompt's tokens, so a limit on prompt and completion "
@@ -158,14 +162,20 @@ class OpenAIGenerator:
                 self._prompt_tokens[name] = usage["prompt_tokens"]
             return self._prompt_tokens[name]
 
-    def _ask(self, request: GenerationRequest, limit: int | None) -> dict[str, Any]:
+    def _ask(self, request: GenerationRequest, limit: int | None, left: threading.Event) -> dict[str, Any]:
         import stamina
 
         patience = self._patience
+
+        def wait_before_retry(error: Exception) -> bool | float:
+            if not isinstance(error, Retryable) or left.is_set() or self._closed.is_set():
+                return False
+            return True if error.after_s is None else min(error.after_s, patience.wait_max_s)
+
         body = self._body(request, limit)
         reply: dict[str, Any] = {}
         for attempt in stamina.retry_context(
-            on=self._wait_before_retry,
+            on=wait_before_retry,
             attempts=patience.attempts,
             timeout=None,
             wait_initial=0.5,
@@ -176,17 +186,12 @@ class OpenAIGenerator:
                 _text_of(reply, request)
         return reply
 
-    def _wait_before_retry(self, error: Exception) -> bool | float:
-        if not isinstance(error, Retryable) or self._closing.is_set():
-            return False
-        return True if error.after_s is None else min(error.after_s, self._patience.wait_max_s)
-
     def _body(self, request: GenerationRequest, limit: int | None) -> dict[str, Any]:
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": self._model,
             "temperature": sampling.temperature,
-            "seed": _row_seed(request),
+            "seed": request.row_seed,
         }
         if isinstance(request.prompt, str):
             body["prompt"] = request.prompt
@@ -204,14 +209,12 @@ class OpenAIGenerator:
         return body | ({"extra_body": extra} if extra else {})
 
 
-def _row_seed(request: GenerationRequest) -> int:
-    """31 bits of (seed, task, problem, sample): the same row has the same seed in every run and retry."""
-    name = "\0".join((str(request.seed), request.task, request.problem, str(request.sample)))
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
-
-
 def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, FinishReason]:
-    """The first choice's text and how it ended. A server cannot tell a stop string from its end of text."""
+    """The first choice's text and how it ended.
+
+    "stop" means a stop string as well as the end of text. vLLM tells them apart in a field of its own,
+    `stop_reason`: the matched string, which it has cut off and which is put back here, or none.
+    """
     try:
         choice = reply["choices"][0]
         text = choice["text"] if isinstance(request.prompt, str) else choice["message"]["content"]
@@ -222,6 +225,11 @@ def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, Fi
     reason = choice.get("finish_reason")
     if reason == "length":
         return text, FinishReason.LENGTH
+    if reason == "stop" and "stop_reason" in choice:
+        matched = choice["stop_reason"]
+        if matched not in request.stops:  # none, or the number of an end token
+            return text, FinishReason.EOS
+        return text if matched in text else text + matched, FinishReason.STOP
     if reason == "stop":
         return text, FinishReason.STOP if request.stops else FinishReason.EOS
     return text, FinishReason.UNKNOWN

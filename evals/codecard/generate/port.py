@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +39,13 @@ class GenerationRequest:
     @property
     def style(self) -> PromptStyle:
         return PromptStyle.RAW if isinstance(self.prompt, str) else PromptStyle.CHAT
+
+    @property
+    def row_seed(self) -> int:
+        """31 bits of (seed, task, problem, sample), for engines that take one number a row: the same row has the
+        same seed in every run, retry and process, and sample 3 has it whatever the number of samples."""
+        name = "\0".join((str(self.seed), self.task, self.problem, str(self.sample)))
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 
 class Generator(Protocol):

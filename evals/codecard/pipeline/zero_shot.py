@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from codecard.generate.lm_eval_ import VERSION, Harness, HarnessJob, document_values, local_files
+from codecard.generate.lm_eval_ import Harness, HarnessJob, document_values, local_files
+from codecard.generate.lm_eval_library import VERSION
 from codecard.model import Estimate, UsageError, Verdict, content_key
 from codecard.pipeline.run import Outcome, RunPlan, Watcher, manifest_of, scores_json
 from codecard.score import mean_interval

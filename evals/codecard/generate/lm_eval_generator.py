@@ -1,0 +1,224 @@
+"""Adapter: any model type of lm-evaluation-harness's registry, asked through its `generate_until`.
+
+What lm-eval's interface cannot carry is not promised: there is no seed per request, so only greedy requests
+are taken; the text comes without its stop string and without a reason, so the finish reason is unknown; and a
+whole window of requests is answered before the first of it is given back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, quiet
+from codecard.generate.loading import folder_hash
+from codecard.generate.port import GenerationRequest
+from codecard.generate.prompts import room, tokenizer_print
+from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, UsageError
+
+_LEAST_WINDOW = 8
+_BATCHES_AHEAD = 4
+_SECRET = ("key", "token", "secret", "password", "auth", "header")
+
+
+class LmEvalGenerator:
+    """Asks the model that `spec`, `TYPE[,NAME=VALUE…]` in lm-eval's own words, names.
+
+    A limit that counts the prompt's tokens needs a model type that has its tokenizer here. Where it has one, a
+    prompt that leaves no room gives an empty completion that ends by length; where it has none, what becomes of
+    such a prompt is lm-eval's and the server's affair.
+    """
+
+    def __init__(
+        self, spec: str, *, dtype: str | None = None, device: str | None = None, batch_size: int | None = None
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, not {batch_size}")
+        self._kind, _, written = spec.partition(",")
+        if not self._kind:
+            raise UsageError("model 'lm-eval:' names no model type; expected lm-eval:TYPE[,NAME=VALUE…]")
+        with quiet():
+            library(f"lm-eval:{self._kind}")
+            self._arguments = _arguments(self._kind, written)
+            made = model_class(self._kind)
+            given = {"batch_size": batch_size, "device": device, "dtype": dtype}
+            given = {name: value for name, value in given.items() if name not in self._arguments}
+            try:
+                self._model: Any = made.create_from_arg_string(written, given)
+            except ImportError as error:
+                raise InfrastructureError(f"lm-eval:{self._kind} needs {error.name or first_line(error)}") from error
+            except Exception as error:  # the zoo's many kinds; all mean that there is no such model
+                raise UsageError(f"lm-eval:{self._kind}: cannot open the model: {first_line(error)}") from error
+        size = getattr(self._model, "batch_size", 1)
+        self._window = max(_LEAST_WINDOW, _BATCHES_AHEAD * size if isinstance(size, int) else 0)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What is known of the output's origin. Arguments that look like a secret are left out."""
+        self._open()
+        name = str(self._arguments.get("pretrained") or self._arguments.get("model") or self._kind)
+        tokenizer = self._tokenizer()
+        return {
+            "model": name,
+            "revision": folder_hash(Path(name)) if Path(name).is_dir() else str(self._arguments.get("revision", "")),
+            "backend": f"lm-eval/{self._kind}",
+            "dtype": _dtype(self._model, self._arguments),
+            "device": str(getattr(self._model, "device", None) or ""),
+            "chat_template_hash": "",
+            **(tokenizer_print(tokenizer) if tokenizer is not None else {}),
+            "arguments": {
+                key: value for key, value in self._arguments.items() if not any(word in key.lower() for word in _SECRET)
+            },
+            "versions": {
+                "lm-eval": VERSION,
+                **{at: sys.modules[at].__version__ for at in ("torch", "transformers") if at in sys.modules},
+            },
+        }
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
+        """Yield completions a window at a time. `UsageError` for a sampled request, or one of the wrong style."""
+        pending = iter(requests)
+        while window := list(itertools.islice(pending, self._window)):
+            self._open()
+            for style in PromptStyle:  # apart: lm-eval looks at a batch's first prompt to see whether it has its BOS
+                rows: list[tuple[GenerationRequest, str, int, int | None]] = []
+                for request in (one for one in window if one.style is style):
+                    text = self._text(request)
+                    limit, counted = self._limit(request, text)
+                    if limit < 1:
+                        yield _completion(request, "", FinishReason.LENGTH, counted)
+                    else:
+                        rows.append((request, text, limit, counted))
+                yield from self._answers(rows)
+
+    def close(self) -> None:
+        """Let go of the model and its memory."""
+        self._model = None
+
+    def _open(self) -> Any:
+        if self._model is None:
+            raise UsageError(f"generator for lm-eval:{self._kind} is closed")
+        return self._model
+
+    def _answers(self, rows: list[tuple[GenerationRequest, str, int, int | None]]) -> Iterator[Completion]:
+        from lm_eval.api.instance import Instance
+
+        if not rows:
+            return
+        asked = [
+            Instance(
+                request_type="generate_until",
+                doc={},
+                arguments=(
+                    text,
+                    {
+                        "until": [stop for stop in request.stops if stop],
+                        "max_gen_toks": limit,
+                        "do_sample": False,
+                        "temperature": 0.0,
+                    },
+                ),
+                idx=place,
+            )
+            for place, (request, text, limit, _) in enumerate(rows)
+        ]
+        try:
+            with quiet():
+                texts = self._open().generate_until(asked)
+        except (AssertionError, NotImplementedError) as error:
+            raise UsageError(f"lm-eval:{self._kind} cannot be asked so: {first_line(error)}") from error
+        except Exception as error:
+            raise InfrastructureError(f"lm-eval:{self._kind} failed: {first_line(error)}") from error
+        nothing = _placeholder()
+        for (request, _, _, counted), text in zip(rows, texts, strict=True):
+            if text != nothing:  # stands for an answer that never came: the sample is missing
+                yield _completion(request, str(text), FinishReason.UNKNOWN, counted)
+
+    def _text(self, request: GenerationRequest) -> str:
+        where = f"{request.task} {request.problem}"
+        if request.sampling.temperature > 0:
+            raise UsageError(
+                f"{where}: lm-eval has no seed per request, so a sampled completion could not be made again; "
+                "ask it greedily (--greedy), or through hf:, vllm: or openai:"
+            )
+        if isinstance(request.prompt, str):
+            if not request.prompt:
+                raise UsageError(f"{where}: the prompt is empty")
+            return request.prompt
+        turns = [{"role": message.role, "content": message.content} for message in request.prompt]
+        try:
+            with quiet():
+                text = self._open().apply_chat_template(turns)
+        except Exception as error:  # no template, no tokenizer, or a template that refuses: each in its own words
+            raise UsageError(
+                f"{where}: lm-eval:{self._kind} could not put the dialogue into a chat template: {first_line(error)}; "
+                "ask it raw (--prompt-style raw) or use an instruct model"
+            ) from error
+        system = [message.content for message in request.prompt if message.role == "system"]
+        if not _is_json(text) and any(content not in text for content in system):  # lm-eval drops it with a warning
+            raise UsageError(f"{where}: the model's chat template refused the dialogue: no system turn")
+        return text  # type: ignore[no-any-return]  # a str, or lm-eval's own wrapper of the turns
+
+    def _limit(self, request: GenerationRequest, text: str) -> tuple[int, int | None]:
+        """The most tokens the row may add, and its prompt's tokens where they can be counted."""
+        sampling, counted = request.sampling, self._count(text)
+        if counted is None:
+            if sampling.max_new_tokens is None or sampling.max_total_tokens is not None:
+                raise UsageError(
+                    f"lm-eval:{self._kind} does not count a prompt's tokens, so only a limit on new tokens can be "
+                    "kept; give --max-new-tokens, and a profile without a limit on prompt and completion together"
+                )
+            return sampling.max_new_tokens, None
+        context = getattr(self._model, "max_length", None)
+        limit = room(sampling, counted, context if isinstance(context, int) else None, f"lm-eval:{self._kind}")
+        return limit, counted
+
+    def _tokenizer(self) -> Any:
+        tokenizer = getattr(self._model, "tokenizer", None)
+        return tokenizer if hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "chat_template") else None
+
+    def _count(self, text: str) -> int | None:
+        if self._tokenizer() is None or not hasattr(self._model, "tok_encode") or _is_json(text):
+            return None
+        ids = self._model.tok_encode(text)
+        return len(ids) if all(isinstance(token, int) for token in ids) else None
+
+
+def _arguments(kind: str, written: str) -> dict[str, Any]:
+    from lm_eval.utils import simple_parse_args_string
+
+    try:
+        return dict(simple_parse_args_string(written))
+    except ValueError as error:
+        raise UsageError(f"lm-eval:{kind}: arguments {written!r}: expected NAME=VALUE[,NAME=VALUE…]") from error
+
+
+def _is_json(text: Any) -> bool:
+    """Whether lm-eval wrapped the turns for a chat server, in place of rendering them."""
+    return type(text) is not str
+
+
+def _placeholder() -> str:
+    from lm_eval.models import api_models
+
+    return str(getattr(api_models, "LMEVAL_MODEL_NONE_ANSWER_PLACEHOLDER", "\0"))
+
+
+def _dtype(model: Any, arguments: dict[str, Any]) -> str:
+    network = getattr(model, "model", None)
+    return str(getattr(network, "dtype", "") or arguments.get("dtype", "")).removeprefix("torch.")
+
+
+def _completion(request: GenerationRequest, text: str, reason: FinishReason, prompt_tokens: int | None) -> Completion:
+    return Completion(
+        task=request.task,
+        problem=request.problem,
+        sample=request.sample,
+        text=text,
+        style=request.style,
+        finish_reason=reason,
+        prompt_tokens=prompt_tokens,
+        new_tokens=0 if reason is FinishReason.LENGTH else None,
+    )

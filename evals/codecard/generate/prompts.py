@@ -1,0 +1,72 @@
+"""From a request to token ids, and what a tokenizer is called: one rule for every backend that tokenizes here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from codecard.generate.port import GenerationRequest, Message
+from codecard.model import Sampling, UsageError
+
+
+def encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
+    """Token ids of the prompt.
+
+    Raw text gets the tokenizer's own special tokens, a dialogue those of its template alone.
+    The template writes the beginning-of-text token itself where the model wants one, hence no special tokens
+    are added to it (they would be there twice).
+    """
+    if isinstance(request.prompt, str):
+        ids = tokenizer(request.prompt)["input_ids"]
+    else:
+        text = render(tokenizer, request.prompt, f"{request.task} {request.problem}")
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise UsageError(f"{request.task} {request.problem}: the prompt is empty")
+    return [int(token) for token in ids]
+
+
+def render(tokenizer: Any, messages: tuple[Message, ...], where: str) -> str:
+    """The dialogue in the tokenizer's own chat template, up to the place where the answer begins."""
+    if not tokenizer.chat_template:
+        raise no_template(where)
+    import jinja2
+
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except (jinja2.TemplateError, ValueError, KeyError) as error:
+        raise UsageError(f"{where}: the model's chat template refused the dialogue: {error}") from error
+
+
+def no_template(where: str) -> UsageError:
+    return UsageError(
+        f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) or use an instruct model"
+    )
+
+
+def room(sampling: Sampling, prompt_tokens: int, context: int | None, name: str) -> int:
+    """The most tokens a row may add: the tightest of its limits and the model's context; below 1 there is none.
+
+    `UsageError` where nothing limits the row.
+    """
+    rooms = [limit - prompt_tokens for limit in (sampling.max_total_tokens, context) if limit is not None]
+    if sampling.max_new_tokens is not None:
+        rooms.append(sampling.max_new_tokens)
+    if not rooms:
+        raise UsageError(f"{name} states no context length; set max_new_tokens")
+    return min(rooms)
+
+
+def tokenizer_print(tokenizer: Any) -> dict[str, str]:
+    """The tokenizer's part of a fingerprint. Hashes are the first 16 hex digits of sha256."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    return {
+        "tokenizer_hash": digest(vocabulary),
+        "chat_template_hash": digest(str(tokenizer.chat_template)) if tokenizer.chat_template else "",
+    }
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
