@@ -5,16 +5,27 @@ Speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3.
 
 import atexit
 
-# what programs of this kind import; a program sees of it only that its imports are quick
+# What programs of this kind import, standard library only; a program sees of it only that its imports are quick.
+# random seeds itself again in every fork.
 import bisect  # noqa: F401
+import collections  # noqa: F401
+import copy  # noqa: F401
 import ctypes
+import functools  # noqa: F401
 import gc
+import heapq  # noqa: F401
+import itertools  # noqa: F401
 import math  # noqa: F401
+import operator  # noqa: F401
 import os
+import random  # noqa: F401
+import re  # noqa: F401
 import resource
+import string  # noqa: F401
 import sys
 import threading
 import types
+import typing  # noqa: F401
 
 CONTROL = 3
 FILE = "/tmp/work/f.py"
