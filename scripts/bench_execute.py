@@ -181,9 +181,7 @@ def main() -> None:
     chosen = of_run(options.run) if options.run else {
         name: recorded(Path(str(data)), name, options.programs) for name in options.languages
     }  # fmt: skip
-    print(
-        "| language | programs | bare, programs/s | reference | plain executor | warm | warm ÷ bare | warm ÷ reference |"
-    )
+    print("| language | programs | bare, programs/s | reference | plain | warm | warm ÷ bare | warm ÷ reference |")
     print(f"|{'---|' * 8}")
     with tempfile.TemporaryDirectory() as folder:
         package = unpacked(options.reference, Path(folder)) if options.reference else None
