@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.model import UsageError
+from codecard.model import PromptStyle, UsageError
 from codecard.pipeline.planning import Given, Observed, SuitePlan, observe, plan_suite
-from codecard.tasks.definitions import CODE_SUITES, load_profile, unknown
+from codecard.pipeline.probe import Rate, probe
+from codecard.tasks.code import load_problems
+from codecard.tasks.definitions import CODE_SUITES, code_tasks, load_profile, unknown
 
 SUITES = (*CODE_SUITES, "sql", "mt_bench", "zero_shot")
 
@@ -31,22 +33,34 @@ def plan_command(
     tokens_per_second: Annotated[
         float | None, typer.Option("--tokens-per-second", min=0.001, help="of the whole machine; else --like's")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="rows at once, with --like's rate a row")] = 1,
+    model: Annotated[
+        str | None, typer.Option("--model", help="as of codecard run: asked for ten seconds, for its own rates")
+    ] = None,
+    base_url: Annotated[str | None, typer.Option("--base-url", help="server of openai:NAME")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="with --model")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="rows at once: --model's, or with --like's rate a row")
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="programs at once; default: cores")] = None,
     judge_price_in: Annotated[float | None, typer.Option("--judge-price-in", min=0, help="a million tokens")] = None,
     judge_price_out: Annotated[float | None, typer.Option("--judge-price-out", min=0, help="a million tokens")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a list of suites")] = False,
 ) -> None:
-    """Requests, tokens, time, judge cost, disk and the smallest change a run could detect. Starts nothing."""
+    """Requests, tokens, time, judge cost, disk and the smallest change a run could detect. Starts nothing.
+
+    With --model the times are those of that model on this machine.
+    """
     names = [name.strip() for name in suite.split(",") if name.strip()]
     for name in names:
         if name not in SUITES:
             raise UsageError(unknown("suite", name, list(SUITES)))
+    rate = measured_rate(model, dtype=dtype, batch_size=batch_size, base_url=base_url) if model else None
     given = Given(
         samples=samples or load_profile(profile).samples,
         limit=limit,
         tokens_per_second=tokens_per_second,
-        batch_size=batch_size,
+        rate=rate,
+        batch_size=batch_size or 1,
         workers=workers or os.cpu_count() or 1,
         judge_price_in=judge_price_in,
         judge_price_out=judge_price_out,
@@ -56,6 +70,25 @@ def plan_command(
         typer.echo(json.dumps([asdict(plan) for plan in plans], indent=1))
         return
     show_plans(Console(), plans)
+    if rate is not None:
+        Console().print(
+            f"measured with {rate.rows} rows at once in {rate.seconds:.0f} s: {rate.prompt:,.0f} prompt tokens/s, "
+            f"{rate.new:,.0f} new tokens/s; a prompt is counted once for all its samples", style="dim", highlight=False,
+        )  # fmt: skip
+
+
+def measured_rate(model: str, *, dtype: str | None, batch_size: int | None, base_url: str | None) -> Rate:
+    """Ten seconds with the model, on the prompts of the starter suite."""
+    from codecard.generate import open_generator
+
+    profile = load_profile("card-2024-03")
+    problems = [p for task in code_tasks("starter") for p in load_problems(task, profile, None)[0]]
+    Console(stderr=True).print(f"asking {model} for ten seconds …", style="dim", highlight=False)
+    generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
+    try:
+        return probe(generator, problems, PromptStyle.CHAT if model == "embedded" else PromptStyle.RAW)
+    finally:
+        generator.close()
 
 
 def show_plans(console: Console, plans: list[SuitePlan]) -> None:

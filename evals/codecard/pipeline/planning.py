@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codecard.model import UsageError
+from codecard.pipeline.probe import Rate
 from codecard.score.paired import detectable_effect
 from codecard.score.reproduction import Settings
 from codecard.score.suites import suite_of
@@ -40,11 +41,12 @@ class Observed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the user knows. Prices are per million tokens, in any currency."""
+    """What the user knows. Prices are per million tokens, in any currency; `rate` was measured on the model at hand."""
 
     samples: int
     limit: int | None = None
     tokens_per_second: float | None = None
+    rate: Rate | None = None
     batch_size: int = 1
     workers: int = 1
     judge_price_in: float | None = None
@@ -119,15 +121,16 @@ def _generated(
     requests = questions * samples
     new = requests * (observed.new_tokens or lengths["new_tokens"])
     each = observed.program_seconds or lengths["seconds_per_program"]
+    prompt = observed.prompt_tokens or lengths["prompt_tokens"]
     effect, effect_is = _detectable(suite, questions, samples)
     return SuitePlan(
         suite=suite,
         questions=questions,
         requests=requests,
-        prompt_tokens=round(requests * (observed.prompt_tokens or lengths["prompt_tokens"])),
+        prompt_tokens=round(requests * prompt),
         new_tokens=round(new),
         new_tokens_at_most=max(round(new), requests * lengths["max_new_tokens"]),
-        generate_s=_seconds(new, given, observed),
+        generate_s=_seconds(questions * prompt, new, given, observed),
         execute_s=requests * each / given.workers,
         judge_requests=0,
         judge_cost=None,
@@ -140,6 +143,7 @@ def _generated(
 def _judged(suite: str, lengths: Mapping[str, Any], given: Given, observed: Observed) -> SuitePlan:
     questions = _limited(lengths["questions"], given)
     requests = questions * lengths["turns"]
+    prompt = observed.prompt_tokens or lengths["prompt_tokens"]
     new = requests * (observed.new_tokens or lengths["new_tokens"])
     judge_in, judge_out = requests * lengths["judge_prompt_tokens"], requests * lengths["judge_new_tokens"]
     cost = None
@@ -150,10 +154,10 @@ def _judged(suite: str, lengths: Mapping[str, Any], given: Given, observed: Obse
         suite=suite,
         questions=questions,
         requests=requests,
-        prompt_tokens=round(requests * (observed.prompt_tokens or lengths["prompt_tokens"])),
+        prompt_tokens=round(requests * prompt),
         new_tokens=round(new),
         new_tokens_at_most=requests * lengths["max_new_tokens"],
-        generate_s=_seconds(new, given, observed),
+        generate_s=_seconds(requests * prompt, new, given, observed),
         execute_s=None,
         judge_requests=requests,
         judge_cost=cost,
@@ -168,6 +172,7 @@ def _likelihoods(suite: str, lengths: Mapping[str, Any], given: Given) -> SuiteP
     counts = {task.name: _limited(task.count, given) for task in tasks}
     requests = sum(counts[name] * lengths["choices"][name] for name in counts)
     smallest = min(counts.values())
+    rate = given.tokens_per_second or (given.rate.prompt if given.rate else None)
     return SuitePlan(
         suite=suite,
         questions=sum(counts.values()),
@@ -175,7 +180,7 @@ def _likelihoods(suite: str, lengths: Mapping[str, Any], given: Given) -> SuiteP
         prompt_tokens=requests * lengths["prompt_tokens"],
         new_tokens=0,
         new_tokens_at_most=0,
-        generate_s=requests * lengths["prompt_tokens"] / given.tokens_per_second if given.tokens_per_second else None,
+        generate_s=requests * lengths["prompt_tokens"] / rate if rate else None,
         execute_s=None,
         judge_requests=0,
         judge_cost=None,
@@ -204,9 +209,15 @@ def _limited(count: int, given: Given) -> int:
     return count if given.limit is None else min(count, given.limit)
 
 
-def _seconds(tokens: float, given: Given, observed: Observed) -> float | None:
-    """Time for `tokens` at the rate given for the whole machine, or at a measured row's times the batch size."""
+def _seconds(prompt: float, new: float, given: Given, observed: Observed) -> float | None:
+    """Time to read `prompt` tokens, once for all samples of a problem, and to write `new` ones.
+
+    At the rate given for the whole machine, which covers both, at the measured one, or at an earlier run's row's
+    times the batch size.
+    """
     rate = given.tokens_per_second
+    if rate is None and given.rate is not None:
+        return prompt / given.rate.prompt + new / given.rate.new
     if rate is None and observed.row_rate is not None:
         rate = observed.row_rate * given.batch_size
-    return tokens / rate if rate else None
+    return new / rate if rate else None
