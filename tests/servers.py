@@ -71,6 +71,34 @@ def reply(text: str, *, finish: str = "stop", prompt_tokens: int = 7) -> Behavio
     return behave
 
 
+def events(*texts: str, finish: str = "stop", usage: bool = True, done: bool = True) -> Behaviour:
+    """A good answer in server-sent events, one a text, then the end and the counts; plain where none are asked."""
+
+    def behave(handler: Handler, body: Body) -> None:
+        if not body.get("stream"):
+            reply("".join(texts), finish=finish)(handler, body)
+            return
+        chat = "messages" in body
+        choices: list[Body] = [{"delta": {"content": text}} if chat else {"text": text} for text in texts]
+        rows: list[Body] = [{"choices": [choice | {"finish_reason": None}]} for choice in choices]
+        if finish:
+            rows.append({"choices": [({"delta": {}} if chat else {"text": ""}) | {"finish_reason": finish}]})
+        if usage:
+            rows.append({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(texts)}})
+        lines = [json.dumps(row) for row in rows] + (["[DONE]"] if done else [])
+        handler.send_response(200)
+        handler.send_header("content-type", "text/event-stream")
+        handler.send_header("connection", "close")
+        handler.end_headers()
+        with contextlib.suppress(OSError):  # hung up on
+            for line in lines:
+                handler.wfile.write(f"data: {line}\n\n".encode())
+                handler.wfile.flush()
+        handler.close_connection = True
+
+    return behave
+
+
 def status(code: int, message: str = "no", **headers: str) -> Behaviour:
     def behave(handler: Handler, _: Body) -> None:
         handler.send(code, json.dumps({"error": {"message": message}}).encode(), **headers)

@@ -55,7 +55,8 @@ from codecard.tasks.zero_shot import SUITE as ZERO_SHOT
 
 SUITES = (*CODE_SUITES, SQL_SUITE, MT_BENCH, ZERO_SHOT)
 
-Model = Annotated[str, typer.Option("--model", help="hf:ORG/NAME[@REV], a folder, embedded, openai:NAME, replay:FILE")]
+_MODELS = "hf:ORG/NAME[@REV], a folder, embedded, vllm: and any of these, openai:NAME, lm-eval:TYPE[,ARGS], replay:FILE"
+Model = Annotated[str, typer.Option("--model", help=_MODELS)]
 BaseUrl = Annotated[str | None, typer.Option("--base-url", help="server of openai:NAME; its key is OPENAI_API_KEY")]
 Suite = Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")]
 ProfileName = Annotated[str, typer.Option("--profile", help="the protocol: card-2024-03 or strict")]
@@ -293,7 +294,13 @@ def _asking(
     if style is not None and style not in list(PromptStyle):
         raise UsageError(unknown("prompt style", style, [s.value for s in PromptStyle]))
     # a 135M chat model continues raw prompts with prose: asked raw, it would honestly score nothing
-    chosen = PromptStyle(style) if style else PromptStyle.CHAT if model == "embedded" else profile.prompt_style
+    chosen = (
+        PromptStyle(style)
+        if style
+        else PromptStyle.CHAT
+        if model.split(":")[-1] == "embedded"
+        else profile.prompt_style
+    )
     chat = chosen is PromptStyle.CHAT
     base = profile.sampling
     heat = 0.0 if greedy else base.temperature if temperature is None else temperature

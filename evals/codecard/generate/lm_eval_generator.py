@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, quiet
+from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, no_answer, quiet
 from codecard.generate.loading import folder_hash
 from codecard.generate.port import GenerationRequest
 from codecard.generate.prompts import room, tokenizer_print
@@ -44,7 +44,7 @@ class LmEvalGenerator:
             library(f"lm-eval:{self._kind}")
             self._arguments = _arguments(self._kind, written)
             made = model_class(self._kind)
-            given = {"batch_size": batch_size, "device": device, "dtype": dtype}
+            given = {"batch_size": batch_size, "device": device or _device(self._kind), "dtype": dtype}
             given = {name: value for name, value in given.items() if name not in self._arguments}
             try:
                 self._model: Any = made.create_from_arg_string(written, given)
@@ -52,6 +52,7 @@ class LmEvalGenerator:
                 raise InfrastructureError(f"lm-eval:{self._kind} needs {error.name or first_line(error)}") from error
             except Exception as error:  # the zoo's many kinds; all mean that there is no such model
                 raise UsageError(f"lm-eval:{self._kind}: cannot open the model: {first_line(error)}") from error
+        self._tokenizer = _tokenizer(self._model)
         size = getattr(self._model, "batch_size", 1)
         self._window = max(_LEAST_WINDOW, _BATCHES_AHEAD * size if isinstance(size, int) else 0)
 
@@ -59,7 +60,6 @@ class LmEvalGenerator:
         """What is known of the output's origin. Arguments that look like a secret are left out."""
         self._open()
         name = str(self._arguments.get("pretrained") or self._arguments.get("model") or self._kind)
-        tokenizer = self._tokenizer()
         return {
             "model": name,
             "revision": folder_hash(Path(name)) if Path(name).is_dir() else str(self._arguments.get("revision", "")),
@@ -67,7 +67,7 @@ class LmEvalGenerator:
             "dtype": _dtype(self._model, self._arguments),
             "device": str(getattr(self._model, "device", None) or ""),
             "chat_template_hash": "",
-            **(tokenizer_print(tokenizer) if tokenizer is not None else {}),
+            **(tokenizer_print(self._tokenizer) if self._tokenizer is not None else {}),
             "arguments": {
                 key: value for key, value in self._arguments.items() if not any(word in key.lower() for word in _SECRET)
             },
@@ -131,9 +131,9 @@ class LmEvalGenerator:
             raise UsageError(f"lm-eval:{self._kind} cannot be asked so: {first_line(error)}") from error
         except Exception as error:
             raise InfrastructureError(f"lm-eval:{self._kind} failed: {first_line(error)}") from error
-        nothing = _placeholder()
+        nothing = no_answer()
         for (request, _, _, counted), text in zip(rows, texts, strict=True):
-            if text != nothing:  # stands for an answer that never came: the sample is missing
+            if not nothing or text != nothing:  # else the sample is missing
                 yield _completion(request, str(text), FinishReason.UNKNOWN, counted)
 
     def _text(self, request: GenerationRequest) -> str:
@@ -175,35 +175,43 @@ class LmEvalGenerator:
         limit = room(sampling, counted, context if isinstance(context, int) else None, f"lm-eval:{self._kind}")
         return limit, counted
 
-    def _tokenizer(self) -> Any:
-        tokenizer = getattr(self._model, "tokenizer", None)
-        return tokenizer if hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "chat_template") else None
-
     def _count(self, text: str) -> int | None:
-        if self._tokenizer() is None or not hasattr(self._model, "tok_encode") or _is_json(text):
+        if self._tokenizer is None or not hasattr(self._model, "tok_encode") or _is_json(text):
             return None
         ids = self._model.tok_encode(text)
         return len(ids) if all(isinstance(token, int) for token in ids) else None
 
 
 def _arguments(kind: str, written: str) -> dict[str, Any]:
+    """lm-eval's own reading of the arguments, which takes a name without a value for an empty one."""
     from lm_eval.utils import simple_parse_args_string
 
+    if any("=" not in part for part in written.split(",") if written):
+        raise UsageError(f"lm-eval:{kind}: arguments {written!r}: expected NAME=VALUE[,NAME=VALUE…]")
+    return dict(simple_parse_args_string(written))
+
+
+def _device(kind: str) -> str | None:
+    """lm-eval's transformers types ask for a GPU whether there is one or not."""
+    if not kind.startswith(("hf", "huggingface")):
+        return None
+    import torch
+
+    return None if torch.cuda.is_available() else "cpu"
+
+
+def _tokenizer(model: Any) -> Any:
+    """The model's tokenizer, where it has a transformers one here."""
     try:
-        return dict(simple_parse_args_string(written))
-    except ValueError as error:
-        raise UsageError(f"lm-eval:{kind}: arguments {written!r}: expected NAME=VALUE[,NAME=VALUE…]") from error
+        tokenizer = getattr(model, "tokenizer", None)
+    except Exception:  # a type may fetch it when it is asked for, and fail to
+        return None
+    return tokenizer if hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "chat_template") else None
 
 
 def _is_json(text: Any) -> bool:
     """Whether lm-eval wrapped the turns for a chat server, in place of rendering them."""
     return type(text) is not str
-
-
-def _placeholder() -> str:
-    from lm_eval.models import api_models
-
-    return str(getattr(api_models, "LMEVAL_MODEL_NONE_ANSWER_PLACEHOLDER", "\0"))
 
 
 def _dtype(model: Any, arguments: dict[str, Any]) -> str:

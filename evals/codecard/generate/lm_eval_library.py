@@ -15,10 +15,12 @@ from typing import Any
 from codecard.model import InfrastructureError, UsageError
 
 VERSION = "0.4.13"
+_NOTHING = ("LMEVAL_MODEL_NONE_ANSWER_PLACEHOLDER", "<no answer came>")
 
 
 def library(what: str) -> Any:
     """The `lm_eval` package, for `what`. `InfrastructureError` where it is missing or of another version."""
+    os.environ.setdefault(*_NOTHING)  # read by lm-eval when it is imported; otherwise no answer is an empty one
     try:
         from importlib.metadata import version
 
@@ -43,6 +45,13 @@ def model_class(kind: str) -> Any:
         return get_model(kind)
     except ImportError as error:
         raise InfrastructureError(f"lm-eval:{kind} needs {error.name or first_line(error)}: install it") from error
+
+
+def no_answer() -> str:
+    """What lm-eval's server types give back where none came; empty where that cannot be told from an answer."""
+    from lm_eval.models import api_models
+
+    return str(getattr(api_models, _NOTHING[0], ""))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 Nothing but the text is taken on trust. Servers differ in what they honour: two of three measured ones ignore
 `n`, and one leaves the stop string in the text. So every sample is a request of its own with its own seed, a
-row is cut here, a retry carries the same seed, and a reply is read up to a size and a time.
+row is cut here, a retry carries the same seed, and a reply is read up to a size and a time. Where a server was
+not told all of a row's stop strings, or ignores them, the reply is streamed and left as soon as one is in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from typing import Any
 
+from codecard.generate.openai_stream import ASKED, Assembly
 from codecard.generate.openai_wire import (
     KEY_VARIABLE,
     PUBLIC_URL,
@@ -29,7 +31,9 @@ from codecard.generate.port import GenerationRequest
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
 
 _STOPS_SENT = 4
-"""OpenAI's own limit; a stop string beyond it is found here, only later."""
+"""OpenAI's own limit; for a stop string beyond it the row is watched here while it is written."""
+_SPILL = 256
+"""Characters after a stop string, more than a token holds, that tell that the server went on past it."""
 _GIVE_UP_AFTER = 64
 """Requests failed in a row, without one success between, after which the server counts as gone."""
 
@@ -64,6 +68,8 @@ class OpenAIGenerator:
         self._counting: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._streams = True
+        self._ignores_stops = False
         self.failures: dict[tuple[str, str, int], str] = {}
 
     @property
@@ -174,6 +180,7 @@ class OpenAIGenerator:
 
         body = self._body(request, limit)
         reply: dict[str, Any] = {}
+        streamed = self._streamed(request, limit)
         for attempt in stamina.retry_context(
             on=wait_before_retry,
             attempts=patience.attempts,
@@ -182,8 +189,31 @@ class OpenAIGenerator:
             wait_max=patience.wait_max_s,
         ):
             with attempt:
-                reply = self._wire.send(body, chat=not isinstance(request.prompt, str))
+                reply = self._sent(body, request, streamed)
                 _text_of(reply, request)
+        return reply
+
+    def _streamed(self, request: GenerationRequest, limit: int | None) -> bool:
+        """Whether the row is to be watched while it is written: the server was not told its stops, or ignores them."""
+        untold = len(request.stops) > _STOPS_SENT
+        return self._streams and (untold or (self._ignores_stops and bool(request.stops))) and limit != 1
+
+    def _sent(self, body: dict[str, Any], request: GenerationRequest, streamed: bool) -> dict[str, Any]:
+        chat = not isinstance(request.prompt, str)
+        if streamed:
+            assembly = Assembly(request.stops, chat=chat)
+            try:
+                self._wire.exchange(body | ASKED, assembly.feed, chat=chat)
+                return assembly.reply()
+            except Refused as error:
+                if "stream" not in str(error):
+                    raise
+                self._streams = False
+        reply = self._wire.send(body, chat=chat)
+        text, _ = _text_of(reply, request)
+        end = _end_of_first_stop(text, request.stops[:_STOPS_SENT])
+        if end is not None and len(text) - end > _SPILL:
+            self._ignores_stops = True
         return reply
 
     def _body(self, request: GenerationRequest, limit: int | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,23 +69,37 @@ class Wire:
         self._client.close()
 
     def send(self, body: dict[str, Any], *, chat: bool) -> dict[str, Any]:
-        """The reply to `body`; never longer than `_REPLY_BYTES` nor slower than `reply_s`.
+        """The reply to `body`, whole. Raises as `exchange` does."""
+        data = bytearray()
 
-        Raises `Retryable`, `Refused`, or `InfrastructureError` where no request can succeed.
+        def take(chunk: bytes) -> bool:
+            data.extend(chunk)
+            return False
+
+        self.exchange(body, take, chat=chat)
+        return parsed(bytes(data))
+
+    def exchange(self, body: dict[str, Any], take: Callable[[bytes], bool], *, chat: bool) -> None:
+        """Send `body` and give the reply to `take` as it comes, until it is whole or `take` says enough.
+
+        Never longer than `_REPLY_BYTES` nor slower than `reply_s`. Raises `Retryable`, `Refused`, or
+        `InfrastructureError` where no request can succeed.
         """
         import openai
 
         api: Any = self._client.chat.completions if chat else self._client.completions
         deadline = time.monotonic() + self._reply_s
-        data = bytearray()
+        length = 0
         try:
             with api.with_streaming_response.create(**body) as response:
                 for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) > _REPLY_BYTES:
+                    length += len(chunk)
+                    if length > _REPLY_BYTES:
                         raise Retryable(f"a reply of more than {_REPLY_BYTES // 1024**2} MiB")
                     if time.monotonic() > deadline:
                         raise Retryable(f"a reply not finished after {self._reply_s:g} s")
+                    if take(chunk):
+                        return
         except _ErrorStatus as error:
             raise self._status_error(error, body) from None
         except (openai.OpenAIError, OSError) as error:
@@ -93,13 +108,6 @@ class Wire:
             raise Retryable(self._scrub(_cause(error))) from None
         except _transport_errors() as error:
             raise Retryable(self._scrub(_cause(error))) from None
-        try:
-            reply = json.loads(data)
-        except (ValueError, RecursionError):
-            raise Retryable("a reply that is not JSON") from None
-        if not isinstance(reply, dict):
-            raise Retryable("a reply that is not a JSON object")
-        return reply
 
     def _status_error(self, error: _ErrorStatus, body: dict[str, Any]) -> Exception:
         code = error.code
@@ -115,6 +123,17 @@ class Wire:
     def _scrub(self, text: str) -> str:
         """A server may echo what it was sent; the key must reach no log and no file."""
         return text.replace(self._key, "***") if self._key else text
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """A JSON object; `Retryable` for anything else."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Retryable("a reply that is not JSON") from None
+    if not isinstance(found, dict):
+        raise Retryable("a reply that is not a JSON object")
+    return found
 
 
 def checked_url(url: str) -> str:

@@ -1,0 +1,83 @@
+"""A streamed reply, put together as it comes, and ended as soon as one of the row's own stop strings is in it.
+
+Streaming is for the rows whose stop strings the server was not told, or does not heed: without it they run on to
+their length limit. It changes no text: a row is cut by the same rule either way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codecard.generate.openai_wire import Retryable, parsed
+
+ASKED = {"stream": True, "stream_options": {"include_usage": True}}
+_GRACE = 2
+"""Events read after a stop string was seen: a server that heeds it ends by itself, and tells the token counts."""
+
+
+class Assembly:
+    """Takes a reply's bytes, server-sent events or one JSON object (of a server that does not stream)."""
+
+    def __init__(self, stops: tuple[str, ...], *, chat: bool) -> None:
+        self._stops = tuple(stop for stop in stops if stop)
+        self._reach = max(map(len, self._stops), default=1) - 1
+        self._chat = chat
+        self._rest = b""
+        self._plain = False
+        self._text: list[str] = []
+        self._tail = ""
+        self._choice: dict[str, Any] = {}
+        self._usage: Any = None
+        self._after_stop: int | None = None
+        self._done = False
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take what came; True when no more is wanted."""
+        self._rest += chunk
+        if self._plain or (not self._choice and not self._text and self._rest.lstrip()[:1] == b"{"):
+            self._plain = True
+            return False
+        *lines, self._rest = self._rest.split(b"\n")
+        return any(line.startswith(b"data:") and self._event(line[5:].strip()) for line in lines)
+
+    def reply(self) -> dict[str, Any]:
+        """The reply as an unstreamed one would have it. `Retryable` if it was cut short or makes no sense."""
+        if self._plain:
+            return parsed(self._rest)
+        if self._rest.strip():  # a last line without its end
+            self.feed(b"\n")
+        if not (self._done or self._after_stop is not None or self._choice.get("finish_reason")):
+            raise Retryable("a stream that was cut short")
+        text = "".join(self._text)
+        said = {"message": {"content": text}} if self._chat else {"text": text}
+        return {"choices": [self._choice | said], "usage": self._usage}
+
+    def _event(self, data: bytes) -> bool:
+        if data == b"[DONE]":
+            self._done = True
+            return True
+        event = parsed(data)
+        if "error" in event:
+            raise Retryable(f"an error in mid-stream: {' '.join(str(event['error']).split())[:200]}")
+        self._usage = event.get("usage") or self._usage
+        for choice in event.get("choices") or ():
+            if not isinstance(choice, dict):
+                raise Retryable("a stream without choices")
+            for name in ("finish_reason", "stop_reason"):
+                if name in choice and (choice[name] is not None or choice.get("finish_reason")):
+                    self._choice[name] = choice[name]
+            delta = choice.get("delta") or {}
+            self._add(delta.get("content") if self._chat and isinstance(delta, dict) else choice.get("text"))
+        if self._after_stop is None:
+            return False
+        self._after_stop += 1
+        return self._after_stop > _GRACE
+
+    def _add(self, text: Any) -> None:
+        if not isinstance(text, str) or not text:
+            return
+        self._text.append(text)
+        seen = self._tail + text
+        if self._after_stop is None and any(stop in seen for stop in self._stops):
+            self._after_stop = 0
+        self._tail = seen[-self._reach :] if self._reach else ""

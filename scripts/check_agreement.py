@@ -1,0 +1,170 @@
+"""How far two backends agree on greedy completions of one model, and why where they do not.
+
+Fifty short completions of the starter problems, six languages in turn, every fifth asked as a dialogue; both texts
+are cut by the one rule. Where they differ, the reference model is asked for its logits at the first differing
+token: a gap between its two best tokens that rounding can close is numerics, anything else is a fault.
+
+    python scripts/check_agreement.py REFERENCE OTHER [--base-url URL] [--other-dtype NAME] [--json FILE]
+
+    python scripts/check_agreement.py embedded lm-eval:hf,pretrained=FOLDER,dtype=float32
+    python scripts/check_agreement.py embedded openai:NAME --base-url http://127.0.0.1:8000/v1
+    FOLDER/bin/python scripts/check_agreement.py embedded vllm:embedded      # FOLDER: see scripts/setup-vllm
+
+REFERENCE is a transformers model. Exit status 1 where fewer than 90 % agree or a difference is not explained.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from codecard.generate import GenerationRequest, Generator, Message, open_generator
+from codecard.generate.loading import Loaded
+from codecard.generate.prompts import encode
+from codecard.generate.stops import token_bytes
+from codecard.model import CodecardError, Completion, Sampling
+from codecard.tasks.code import load_problems, stops_of
+from codecard.tasks.cutting import truncate
+from codecard.tasks.definitions import code_tasks, load_profile
+
+SHARE = 0.9
+CHAT_EVERY = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Where two texts part. `gap` is the reference's best logit less its second best; `second`: the other went on
+    with the second best token."""
+
+    name: str
+    at: int
+    gap: float
+    second: bool
+    reference: str
+    other: str
+
+    def explained(self, near: float) -> bool:
+        return self.second and self.gap <= near
+
+
+def requests(count: int, new_tokens: int) -> list[GenerationRequest]:
+    """The first problems of each language in turn."""
+    profile = load_profile("card-2024-03")
+    tasks = [[(problem, task) for problem in load_problems(task, profile, None)[0]] for task in code_tasks("starter")]
+    made = []
+    for place, (problem, task) in enumerate(x for row in zip(*tasks, strict=True) for x in row):
+        chat = place % CHAT_EVERY == CHAT_EVERY - 1
+        asked = f"Complete this program:\n{problem.prompt}"
+        made.append(
+            GenerationRequest(
+                task=task.task,
+                problem=problem.id,
+                sample=0,
+                prompt=(Message(role="user", content=asked),) if chat else problem.prompt.strip(),
+                stops=() if chat else stops_of(problem, profile),
+                sampling=Sampling(max_new_tokens=new_tokens),
+            )
+        )
+    return made[:count]
+
+
+def answers(generator: Generator, asked: Sequence[GenerationRequest]) -> dict[tuple[str, str, int], Completion]:
+    started = time.monotonic()
+    found = {row.id: row for row in generator.generate(asked)}
+    print(f"  {generator.fingerprint()['backend']}: {len(found)} rows in {time.monotonic() - started:.1f} s")
+    return found
+
+
+def parting(loaded: Loaded, pieces: list[bytes], request: GenerationRequest, other: str) -> tuple[int, float, bool]:
+    """(token, gap, whether the other took the second best) where the reference's own greedy text leaves `other`."""
+    import torch
+
+    ids = encode(loaded.tokenizer, request)
+    wanted, made = other.encode(), b""
+    for step in itertools.count():
+        with torch.inference_mode():
+            logits = loaded.model(torch.tensor([ids], device=loaded.device)).logits[0, -1].float()
+        best = logits.topk(2)
+        first, second = (pieces[token] if token < len(pieces) else b"" for token in best.indices.tolist())
+        after = made + first
+        ended = step >= (request.sampling.max_new_tokens or 0)
+        if ended or not first or not (wanted.startswith(after) or after.startswith(wanted)) or after == wanted:
+            gap = float(best.values[0] - best.values[1])
+            return step, gap, bool(second) and wanted.startswith(made + second)
+        made = after
+        ids.append(int(best.indices[0]))
+    raise AssertionError
+
+
+def compare(
+    asked: Sequence[GenerationRequest], mine: dict[Any, Completion], theirs: dict[Any, Completion], loaded: Loaded
+) -> list[Difference]:
+    pieces = token_bytes(loaded.tokenizer)
+    found = []
+    for request in asked:
+        key = (request.task, request.problem, request.sample)
+        name = f"{request.task} {request.problem} {request.style.value}"
+        if key not in theirs:
+            found.append(Difference(name=name, at=0, gap=float("inf"), second=False, reference="", other="(missing)"))
+            continue
+        one, two = (truncate(rows[key].text, request.stops) for rows in (mine, theirs))
+        if one != two:
+            at, gap, second = parting(loaded, pieces, request, theirs[key].text)
+            found.append(Difference(name=name, at=at, gap=gap, second=second, reference=one, other=two))
+    return found
+
+
+def report(count: int, differences: list[Difference], near: float) -> bool:
+    agree = count - len(differences)
+    print(f"{agree} of {count} completions are equal ({agree / count:.0%})")
+    for one in differences:
+        why = "numerics" if one.explained(near) else "NOT EXPLAINED"
+        print(f"  {one.name}: token {one.at}, gap of the two best logits {one.gap:.6f}: {why}")
+        print(f"    reference {one.reference[-60:]!r}\n    other     {one.other[-60:]!r}")
+    return agree >= SHARE * count and all(one.explained(near) for one in differences)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reference")
+    parser.add_argument("other")
+    parser.add_argument("--base-url")
+    parser.add_argument("--other-dtype", help="default: float32 where the backend takes one")
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--new-tokens", type=int, default=24)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--near", type=float, default=0.01, help="largest gap of two logits that rounding closes")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    asked = requests(options.count, options.new_tokens)
+    reference = open_generator(options.reference, dtype="float32", device="cpu")
+    mine = answers(reference, asked)
+    loaded = reference._open()  # type: ignore[attr-defined]
+    takes_dtype = not options.other.startswith(("openai:", "replay:", "lm-eval:"))
+    dtype = options.other_dtype or ("float32" if takes_dtype else None)
+    other = open_generator(options.other, dtype=dtype, base_url=options.base_url, batch_size=options.batch_size)
+    theirs = answers(other, asked)
+    prints = [generator.fingerprint() for generator in (reference, other)]
+    other.close()
+    for found in prints:
+        versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+        print(f"  {found['backend']} {found['dtype']} ({versions})")
+    differences = compare(asked, mine, theirs, loaded)
+    good = report(len(asked), differences, options.near)
+    if options.json:
+        rows = [dataclasses.asdict(one) for one in differences]
+        options.json.write_text(json.dumps({"count": len(asked), "differences": rows, "backends": prints}, indent=1))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CodecardError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
