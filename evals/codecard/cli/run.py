@@ -294,13 +294,8 @@ def _asking(
     if style is not None and style not in list(PromptStyle):
         raise UsageError(unknown("prompt style", style, [s.value for s in PromptStyle]))
     # a 135M chat model continues raw prompts with prose: asked raw, it would honestly score nothing
-    chosen = (
-        PromptStyle(style)
-        if style
-        else PromptStyle.CHAT
-        if model.split(":")[-1] == "embedded"
-        else profile.prompt_style
-    )
+    embedded = model.rpartition(":")[2] == "embedded"
+    chosen = PromptStyle(style) if style else PromptStyle.CHAT if embedded else profile.prompt_style
     chat = chosen is PromptStyle.CHAT
     base = profile.sampling
     heat = 0.0 if greedy else base.temperature if temperature is None else temperature
