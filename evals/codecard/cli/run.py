@@ -46,6 +46,7 @@ from codecard.pipeline.mt_bench import MtBenchOptions
 from codecard.pipeline.sharding import parse_shard
 from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
+from codecard.report.stages import stages_text
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
 from codecard.sandbox import open_sandbox
 from codecard.store import write_text
@@ -159,6 +160,7 @@ def run_command(
             generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
             label = str(generator.fingerprint().get("model", model))
             try:
+                _examine(evaluators, plan.out)
                 outcome = run(plan, evaluators, generator, asking, watcher)
             finally:
                 generator.close()
@@ -355,6 +357,15 @@ def _evaluators(
     return made
 
 
+def _examine(evaluators: list[Evaluator], out: Path) -> None:
+    """The doctor's short form before a run begins; one that goes on has passed it."""
+    if (out / "executions.jsonl").exists():
+        return
+    for evaluator in evaluators:
+        if isinstance(evaluator, CodeEvaluator):
+            evaluator.examine()
+
+
 def _asked(asking: Asking, samples: int) -> str:
     """How the model was asked, in a line: what a reader must know before comparing the number with another."""
     sampling = asking.sampling
@@ -373,4 +384,6 @@ def _finish(console: Console, plan: RunPlan, label: str, outcome: Outcome, asked
     notes = "".join(f"\n- {line}" for line in remarks(outcome))
     write_text(plan.out / "tables.md", "\n".join(tables) + (f"{notes}\n" if notes else ""))
     console.print(f"profile {plan.profile.name}{'; ' if asked else ''}{asked}", style="dim", highlight=False)
+    if stages := stages_text(outcome.stages):
+        console.print(f"stages: {stages}", style="dim", highlight=False)
     console.print(f"run folder: {plan.out}", style="dim", highlight=False)

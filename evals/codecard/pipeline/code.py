@@ -19,6 +19,7 @@ from codecard.model import (
 )
 from codecard.pipeline.evaluator import Asking, Row, Work
 from codecard.sandbox import Executor, Job, Sandbox
+from codecard.sandbox.doctor import examine
 from codecard.sandbox.host import stored_host_factor
 from codecard.tasks.code import assemble, load_problems, program_of, stops_of
 from codecard.tasks.definitions import CodeTask, Profile, code_tasks, limits_of
@@ -89,6 +90,18 @@ class CodeEvaluator:
         if work.source is not None:
             return program_of(work.problem, work.source, self.profile)
         return assemble(work.problem, work.completion, self.profile)
+
+    def examine(self) -> None:
+        """Known programs through the slots of this run. Raises InfrastructureError where a verdict is not as known."""
+        examine(self._executor, {task.language: self._limits[name] for name, task in self._tasks.items()})
+
+    @property
+    def busy_s(self) -> float:
+        return self._executor.busy_s
+
+    @property
+    def workers(self) -> int:
+        return self._executor.workers
 
     def key(self, work: Work) -> str:
         return self._key(work.problem.task, self._program(work))

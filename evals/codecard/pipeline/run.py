@@ -22,10 +22,11 @@ from typing import Any
 
 from codecard.generate import Generator
 from codecard.model import Completion, Estimate, Problem, Recipe, Score, Tests, UsageError
+from codecard.pipeline.busy import StageClock
 from codecard.pipeline.evaluator import Asking, Evaluator, Row, Work
 from codecard.pipeline.sharding import Part, Shard
 from codecard.score import summarise
-from codecard.store import RunFolder, completion_row, read_completions, read_executions
+from codecard.store import STAGES, RunFolder, completion_row, read_completions, read_executions, read_journal
 from codecard.tasks.definitions import Profile
 
 QUEUE = 256
@@ -69,6 +70,8 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)
     voids: int = 0
     executed: int = 0
+    stages: list[Row] = field(default_factory=list)
+    """How busy generation and execution were, a row for each suite and start."""
 
 
 def run(plan: RunPlan, evaluators: list[Evaluator], generator: Generator, asking: Asking, watcher: Watcher) -> Outcome:
@@ -118,8 +121,10 @@ def _run_suite(
     requests = [evaluator.request(p, s, asking) for p, s in wanted if (p.task, p.id, s) not in have]
     watcher.plan(evaluator.suite, len(requests), len(pending) + len(requests))
 
+    clock = StageClock(evaluator)
+
     def fresh() -> Iterator[Work]:
-        for completion in generator.generate(requests):
+        for completion in clock.generated(generator.generate(requests)):
             folder.completions.append(completion_row(completion))
             watcher.generated(completion)
             yield Work(problem=problems[completion.task, completion.problem], completion=completion)
@@ -128,7 +133,10 @@ def _run_suite(
     try:
         for row in evaluator.evaluate(work):
             folder.executions.append(row)
+            clock.executed()
             watcher.executed(row)
+        if requests or pending:
+            folder.stages.append(clock.row())
     finally:
         with contextlib.suppress(ValueError):  # another worker is still waiting in it; it ends with this process
             work.close()
@@ -218,6 +226,7 @@ def finish(folder: RunFolder, evaluators: list[Evaluator], expected: dict[tuple[
         skipped={task: reason for e in evaluators for task, reason in e.skipped.items()},
         voids=sum(score.value is None for score in scores),
         executed=len(scores),
+        stages=list(read_journal(folder.path / STAGES)),
     )
     folder.write_scores(scores_json(outcome))
     return outcome

@@ -47,6 +47,16 @@ class Part:
         self.skipped = whole.skipped
         self.counts: dict[str, int] = getattr(whole, "counts", {})
 
+    @property
+    def busy_s(self) -> float | None:
+        seconds: float | None = getattr(self._whole, "busy_s", None)
+        return seconds
+
+    @property
+    def workers(self) -> int | None:
+        count: int | None = getattr(self._whole, "workers", None)
+        return count
+
     def problems(self) -> list[Problem]:
         return self._problems
 

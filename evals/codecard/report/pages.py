@@ -11,6 +11,7 @@ import numpy as np
 from codecard.model import Comparison, Completion, Decision, Estimate
 from codecard.report import plots
 from codecard.report.sql_tables import sql_grid, sql_remarks
+from codecard.report.stages import stages_text
 from codecard.score import Compared, is_rated, suite_of
 from codecard.store.outcomes import RunData
 from codecard.store.run_folder import Row
@@ -135,6 +136,7 @@ def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Completions", f"{len(run.completions):,}"),
         ("Executions", f"{len(run.executions):,}"),
         ("Void", f"{sum(score.value is None for score in run.scores):,}"),
+        ("Stages", stages_text(run.stages)),
         ("Started", manifest.get("started") or manifest.get("created")),
     ]
     return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))

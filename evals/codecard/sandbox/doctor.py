@@ -6,7 +6,9 @@ open. Good, wrong, crashing, endless and early-exiting programs are the starter 
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codecard.model import Execution, InfrastructureError, Limits, Program, StageLimits, Verdict
@@ -66,19 +68,39 @@ class Diagnosis:
         return all(finding.fine for finding in self.findings)
 
 
-def diagnose(sandbox: Sandbox, languages: tuple[str, ...], *, short: bool) -> Diagnosis:
+def examine(executor: Executor, limits: Mapping[str, Limits]) -> None:
+    """The short form for these languages, on the slots and under the limits that a run is about to use.
+
+    Raises InfrastructureError with what is off.
+    """
+    diagnosis = diagnose(executor.sandbox, tuple(limits), short=True, executor=executor, limits=limits)
+    off = [found for found in diagnosis.findings if not found.fine]
+    if off:
+        first, more = off[0], f" (and {len(off) - 1} more)" if len(off) > 1 else ""
+        what = f"{first.language} {first.kind}".strip()
+        raise InfrastructureError(
+            f"the {diagnosis.sandbox} sandbox is not sound: {what}: expected {first.expected}, saw {first.seen}{more}; "
+            "try: codecard doctor"
+        )
+
+
+def diagnose(
+    sandbox: Sandbox, languages: tuple[str, ...], *, short: bool, executor: Executor | None = None,
+    limits: Mapping[str, Limits] | None = None,
+) -> Diagnosis:  # fmt: skip
     """Run the known programs of these languages. Never raises for what is found: that is in the findings."""
+    limits = limits or dict.fromkeys(languages, LIMITS)
     findings = [_toolchain(sandbox, language) for language in languages]
     kinds = SHORT if short else tuple(EXPECTED)
     jobs = [
-        Job(tag=f"{found.language} {kind}", program=_program(found.language, kind), limits=LIMITS)
+        Job(tag=f"{found.language} {kind}", program=_program(found.language, kind), limits=limits[found.language])
         for found in findings
         if found.fine
         for kind in kinds
     ]
     try:
-        with Executor(sandbox) as executor:
-            findings += [_judged(str(job.tag), execution) for job, execution in executor.execute(jobs)]
+        with contextlib.nullcontext(executor) if executor else Executor(sandbox) as pool:
+            findings += [_judged(str(job.tag), execution) for job, execution in pool.execute(jobs)]
     except InfrastructureError as error:
         findings.append(Finding(language="", kind="sandbox", fine=False, expected="starts", seen=str(error)))
     order = ["toolchain", *EXPECTED]

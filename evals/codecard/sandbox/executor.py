@@ -13,6 +13,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -36,6 +37,8 @@ class Executor:
         self.plain = plain
         self.workers = workers or os.cpu_count() or 1
         self.replaced_slots = 0
+        self.busy_s = 0.0
+        """Seconds that the workers, all together, had a program; twins of a running one wait for free."""
         self._turns = Turns()
         self._memory: OrderedDict[str, Execution] = OrderedDict()
         self._running: dict[str, threading.Event] = {}
@@ -107,9 +110,11 @@ class Executor:
                     self._running[key] = threading.Event()
                     break
             twin.wait()
+        began = time.monotonic()
         try:
             execution = self._run(slots, job)
             with self._lock:
+                self.busy_s += time.monotonic() - began
                 if not execution.verdict.void:
                     self._memory[key] = execution
                 while len(self._memory) > REMEMBERED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codecard.store.journal import CorruptJournal, Journal, read_journal
 from codecard.store.run_folder import (
+    STAGES,
     RunFolder,
     completion_of,
     completion_row,
@@ -17,6 +18,7 @@ from codecard.store.run_folder import (
 )
 
 __all__ = [
+    "STAGES",
     "CorruptJournal",
     "Journal",
     "RunFolder",

@@ -21,6 +21,7 @@ from codecard.store.run_folder import (
     EXECUTIONS,
     PROBLEMS,
     SCORES,
+    STAGES,
     Row,
     RowId,
     completion_of,
@@ -58,6 +59,8 @@ class RunData:
     completions: dict[RowId, Completion] = field(default_factory=dict)
     executions: dict[RowId, Row] = field(default_factory=dict)
     estimates: Row = field(default_factory=dict)
+    stages: tuple[Row, ...] = ()
+    """How busy generation and execution were, a row for each suite and start."""
     """Contents of scores.json; empty where the run did not get that far."""
 
     @property
@@ -147,6 +150,7 @@ def read_run(path: Path) -> RunData:
         completions=completions,
         executions=executions,
         estimates=estimates,
+        stages=tuple(read_journal(path / STAGES)),
     )
 
 

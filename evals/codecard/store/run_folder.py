@@ -15,7 +15,7 @@ from codecard.model import Completion, FinishReason, PromptStyle, UsageError
 from codecard.store.journal import Journal, read_journal
 
 MANIFEST, COMPLETIONS, EXECUTIONS = "manifest.json", "completions.jsonl", "executions.jsonl"
-PROBLEMS, SCORES = "problems.jsonl", "scores.json"
+PROBLEMS, SCORES, STAGES = "problems.jsonl", "scores.json", "stages.jsonl"
 Row = dict[str, Any]
 RowId = tuple[str, str, int]
 
@@ -36,6 +36,7 @@ class RunFolder:
             write_json(path / MANIFEST, manifest)
             self.completions = Journal(path / COMPLETIONS)
             self.executions = Journal(path / EXECUTIONS)
+            self.stages = Journal(path / STAGES)
         except BaseException:
             os.close(self._lock)
             raise
@@ -52,6 +53,7 @@ class RunFolder:
     def close(self) -> None:
         self.completions.close()
         self.executions.close()
+        self.stages.close()
         os.close(self._lock)
 
     def __enter__(self) -> RunFolder:
