@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from codecard.generate import GenerationRequest, Message
+from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.generate.embedded import NAME, embedded_folder
 from codecard.generate.stops import token_bytes
 from codecard.generate.transformers_ import TransformersGenerator
@@ -25,6 +25,7 @@ RAW_PROMPTS = {
     "js": "function twice(x) {\n",
     "text": "The capital of France is",
 }
+WARM = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=12)
 STOPS = {"add": ("\ndef", "\n\n\n"), "loop": ("\n\n",), "js": ("\n}",), "text": (".",)}
 
 
@@ -109,20 +110,26 @@ def test_token_bytes_differ_from_decoding(tokenizer: Any) -> None:
     assert len(table) == len(tokenizer)
 
 
-@pytest.mark.parametrize(
-    "sampling",
-    [Sampling(max_new_tokens=16), Sampling(temperature=0.8, top_p=0.95, max_new_tokens=16)],
-    ids=["greedy", "sampled"],
-)
-def test_batch_changes_real_completions(one: TransformersGenerator, folder: Path, sampling: Sampling) -> None:
-    """In float32 a completion is the same alone, among four, and among four in another order."""
-    asked = requests(sampling)
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8])
+def test_company_changes_real_completions(one: TransformersGenerator, folder: Path, temperature: float) -> None:
+    """In float32 a completion is the same alone, in 4 and in 32 places, in any order, and by the library itself."""
+    asked = requests(Sampling(temperature=temperature, top_p=0.95, max_new_tokens=12))
     alone = texts(one.generate(asked))
-    four = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=4)
-    together = texts(four.generate(asked))
-    shuffled = texts(four.generate(random.Random(1).sample(asked, len(asked))))
-    assert alone == together == shuffled
+    for slots in (4, 32):
+        engine = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=slots)
+        assert texts(engine.generate(random.Random(slots).sample(asked, len(asked)))) == alone
+    naive = open_generator(f"hf-naive:{folder}", device="cpu", dtype="float32")
+    assert texts(naive.generate(asked)) == alone
     assert set(alone) == {*RAW_PROMPTS, "chat"}
+
+
+def test_samples_depend_on_their_number(one: TransformersGenerator, folder: Path) -> None:
+    """One sample of a problem is the first of ten that share a prefill."""
+    asked = [dataclasses.replace(requests(WARM)[0], sample=n) for n in range(10)]
+    ten = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=10)
+    found = {c.sample: c.text for c in ten.generate(asked)}
+    assert found[0] == next(iter(one.generate(asked[:1]))).text
+    assert len(set(found.values())) > 5
 
 
 def test_greedy_differs_from_stock_on_real_weights(one: TransformersGenerator, tokenizer: Any) -> None:

@@ -25,47 +25,10 @@ from codecard.model import (
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}a:"
+from tiny_models import build  # noqa: E402
+
 GREEDY = Sampling(max_new_tokens=24)
 WARM = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=24)
-
-
-def build(folder: Path, template: str | None = TEMPLATE) -> Path:
-    """A two-layer random Llama over single bytes (ASCII and é), whose embedding table is wider than its tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    alphabet = sorted(char for char in pre_tokenizers.ByteLevel.alphabet() if char in "ĠĊÃ©" or char <= "~")
-    tokens = ["<s>", "</s>", "<|im_end|>", *alphabet]
-    vocabulary = {token: at for at, token in enumerate(tokens)}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=["<|im_end|>"],
-    )
-    if template:
-        tokenizer.chat_template = template
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=len(tokens) + 5,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        bos_token_id=0,
-        eos_token_id=1,
-        initializer_range=0.6,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -204,21 +167,21 @@ def test_out_of_memory_loses_rows(
     generator: TransformersGenerator, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory running out in mid-batch halves the batch; every row still comes once, with the same text."""
-    from codecard.generate import decode
+    from codecard.generate.stepper import Stepper
 
     requests = [ask(f"f{n}") for n in range(8)]
     wanted = made(generator.generate(requests))
-    real = decode._Batch.step
+    real = Stepper.step
     steps = 0
 
-    def step(batch: Any) -> list[int]:
+    def step(stepper: Any, live: int) -> list[int]:
         nonlocal steps
         steps += 1
-        if len(batch._step) > 2 and steps > 3:
+        if live > 2 and steps > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return list(real(batch))
+        return list(real(stepper, live))
 
-    monkeypatch.setattr(decode._Batch, "step", step)
+    monkeypatch.setattr(Stepper, "step", step)
     small = TransformersGenerator(str(folder), device="cpu", batch_size=8)
     found = [dataclasses.replace(c, seconds=None) for c in small.generate(requests)]
     assert len(found) == 8
@@ -227,12 +190,12 @@ def test_out_of_memory_loses_rows(
 
 def test_out_of_memory_never_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A single row that does not fit is told with a remedy, not tried for ever."""
-    from codecard.generate import decode
+    from codecard.generate.stepper import Stepper
 
-    def step(batch: Any) -> list[int]:
+    def step(stepper: Any, live: int) -> list[int]:
         raise MemoryError
 
-    monkeypatch.setattr(decode._Batch, "step", step)
+    monkeypatch.setattr(Stepper, "step", step)
     with pytest.raises(InfrastructureError, match="single row"):
         list(TransformersGenerator(str(folder), device="cpu", batch_size=4).generate([ask("f"), ask("g")]))
 

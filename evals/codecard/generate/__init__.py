@@ -9,7 +9,10 @@ from codecard.model import UsageError
 
 __all__ = ["GenerationRequest", "Generator", "Message", "locate", "open_generator"]
 
-_FORMS = "hf:ORG/NAME[@REVISION], a folder, embedded, vllm:…, openai:NAME, lm-eval:TYPE[,ARGUMENTS] or replay:FILE"
+_FORMS = (
+    "hf:ORG/NAME[@REVISION], hf-naive:…, a folder, embedded, vllm:…, openai:NAME, lm-eval:TYPE[,ARGUMENTS] "
+    "or replay:FILE"
+)
 
 
 def open_generator(
@@ -22,8 +25,8 @@ def open_generator(
 ) -> Generator:
     """The model that `spec` names.
 
-    `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`; `vllm:` before an ORG/NAME[@REVISION], a folder or
-    `embedded`; `openai:NAME` at `base_url`; `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
+    `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`; `hf-naive:` (one prompt at a time, the library's own
+    way) or `vllm:` before an ORG/NAME[@REVISION], a folder or `embedded`; `openai:NAME` at `base_url`; `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
     `dtype`, `batch_size` and `device` None leave the choice to the backend; for a server `batch_size` is the
     number of requests under way at a time. `UsageError` for an unknown form,
     a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
@@ -50,6 +53,11 @@ def open_generator(
         from codecard.generate.vllm_ import VllmGenerator
 
         return VllmGenerator(model, revision=revision, dtype=dtype, batch_size=batch_size, name=name)
+    if spec.startswith("hf-naive:"):
+        model, revision, name = locate(_inner(spec.removeprefix("hf-naive:")))
+        from codecard.generate.naive import NaiveGenerator
+
+        return NaiveGenerator(model, revision=revision, dtype=dtype, device=device, batch_size=1, name=name)
     model, revision, name = locate(spec)
     from codecard.generate.transformers_ import TransformersGenerator
 
@@ -57,7 +65,7 @@ def open_generator(
 
 
 def _inner(spec: str) -> str:
-    """What follows `vllm:` as a form of its own; a bare ORG/NAME is the Hub's."""
+    """What follows `vllm:` or `hf-naive:` as a form of its own; a bare ORG/NAME is the Hub's."""
     known = spec == "embedded" or spec.startswith("hf:") or Path(spec).exists()
     return spec if known else f"hf:{spec}"
 

@@ -1,96 +1,79 @@
-"""A left-padded batch decoded step by step over a stock causal language model with a key-value cache."""
+"""A left-padded batch decoded step by step with the library's own cache.
+
+For models whose cache is not keys and values alone (sliding windows, recurrent layers): the slot engine cannot
+hold those, this can. Rows leave when they end; no row takes their place.
+"""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from codecard.generate import noise
-from codecard.generate.port import GenerationRequest
-from codecard.generate.stops import Tail
+from codecard.generate.memory import fewer, shortage
+from codecard.generate.rows import Row, Vocabulary, advance
 from codecard.model import Completion, FinishReason
 
-
-@dataclass(slots=True, kw_only=True)
-class Row:
-    """A request on its way: prompt token ids and `room`, the most tokens it may add (at least 1)."""
-
-    request: GenerationRequest
-    ids: list[int]
-    room: int
-    new: int = 0
-    tail: Tail = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget what was generated; the row's noise makes the second try equal to the first."""
-        self.new = 0
-        self.tail = Tail(self.request.stops)
-
-    def completion(self, reason: FinishReason, seconds: float = 0.0) -> Completion:
-        request = self.request
-        return Completion(
-            task=request.task,
-            problem=request.problem,
-            sample=request.sample,
-            text=self.tail.text,
-            style=request.style,
-            finish_reason=reason,
-            prompt_tokens=len(self.ids),
-            new_tokens=self.new,
-            seconds=round(seconds, 4),
-        )
+_WINDOW = 8
+"""Batches read ahead, so that prompts of like length meet in one batch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """What decoding needs of a tokenizer: bytes per token id, and the ids that end a row."""
+class BatchEngine:
+    """Decodes rows with `model` in batches of `slots`, longest prompt first; they halve whenever memory runs out."""
 
-    pieces: Sequence[bytes]
-    eos: frozenset[int]
+    def __init__(self, model: Any, vocabulary: Vocabulary, slots: int) -> None:
+        self._model = model
+        self._vocabulary = vocabulary
+        self.slots = slots
 
-    def piece(self, token: int) -> bytes:
-        """Embedding tables are often padded beyond the tokenizer; such an id has no text."""
-        return self.pieces[token] if token < len(self.pieces) else b""
+    def run(self, rows: Iterable[Row]) -> Iterator[Completion]:
+        """Yield each row's completion as it finishes. A row without room ends by length, empty."""
+        pending = iter(rows)
+        while window := list(itertools.islice(pending, self.slots * _WINDOW)):
+            yield from (row.completion(FinishReason.LENGTH) for row in window if row.room < 1)
+            yield from self._all(deque(sorted((r for r in window if r.room > 0), key=lambda row: -len(row.ids))))
 
+    def _all(self, rows: deque[Row]) -> Iterator[Completion]:
+        while rows:
+            batch = [rows.popleft() for _ in range(min(self.slots, len(rows)))]
+            done: set[tuple[str, str, int]] = set()
+            failure = ""
+            try:
+                for completion in self._batch(batch):
+                    done.add(completion.id)
+                    yield completion
+            except (MemoryError, RuntimeError) as error:
+                failure = shortage(error)
+            if failure:  # outside the handler: its traceback would keep the tensors alive
+                self.slots = fewer(len(batch), failure, str(self._model.device))
+                left = [row for row in batch if row.id not in done]
+                for row in left:
+                    row.restart()
+                rows.extendleft(reversed(left))
 
-def decode(model: Any, rows: Sequence[Row], vocabulary: Vocabulary) -> Iterator[Completion]:
-    """Decode `rows` together; yield each row's completion as it finishes.
-
-    `new_tokens` counts every generated token, an end token included; the end token's text is left out. A row
-    that has finished leaves the batch, so the rows that go on do not pay for it.
-    """
-    started = time.perf_counter()
-    batch = _Batch(model, rows)
-    live = list(rows)
-    while live:
-        alive: list[int] = []
-        for place, (row, token) in enumerate(zip(live, batch.step(), strict=True)):
-            reason = _advance(row, token, vocabulary)
-            if reason is None:
-                alive.append(place)
-            else:
-                yield row.completion(reason, time.perf_counter() - started)
-        if len(alive) < len(live):
-            live = [live[place] for place in alive]
-            batch.keep(alive)
-
-
-def _advance(row: Row, token: int, vocabulary: Vocabulary) -> FinishReason | None:
-    row.new += 1
-    if token in vocabulary.eos:
-        return FinishReason.EOS
-    if row.tail.feed(vocabulary.piece(token)):
-        return FinishReason.STOP
-    return FinishReason.LENGTH if row.new >= row.room else None
+    def _batch(self, rows: Sequence[Row]) -> Iterator[Completion]:
+        """A row that has finished leaves the batch, so the rows that go on do not pay for it."""
+        started = time.perf_counter()
+        batch = _Batch(self._model, rows)
+        live = list(rows)
+        while live:
+            alive: list[int] = []
+            for place, (row, token) in enumerate(zip(live, batch.step(), strict=True)):
+                reason = advance(row, token, self._vocabulary)
+                if reason is None:
+                    alive.append(place)
+                else:
+                    yield row.completion(reason, time.perf_counter() - started)
+            if len(alive) < len(live):
+                live = [live[place] for place in alive]
+                batch.keep(alive)
 
 
 class _Batch:

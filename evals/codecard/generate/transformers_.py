@@ -1,38 +1,44 @@
 """Adapter: a transformers causal language model on this machine.
 
-Requests are read a bounded window ahead, sorted longest prompt first and decoded in batches. In float32 a
-completion does not depend on the batch it was made in (`batch_size=1` is the plain per-prompt path and the
-oracle for that); in bfloat16 logits move with the batch's shape, so the same seed is statistically, not
-literally, the same.
+In float32 a completion does not depend on what else is decoded beside it; in bfloat16 logits move with the
+batch's shape, so the same seed is statistically, not literally, the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from codecard.generate.loading import Loaded, eos_ids, load
+from codecard.generate.memory import free
 from codecard.generate.port import GenerationRequest, Message
 from codecard.generate.stops import token_bytes
-from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
+from codecard.model import Completion, UsageError
 
 if TYPE_CHECKING:
-    from codecard.generate.decode import Row
+    from codecard.generate.rows import Row, Vocabulary
 
-_WINDOW = 8
-"""Batches read ahead, so that prompts of like length meet in one batch."""
 _CPU_BATCH = 16
 _GPU_BATCH = 128
+
+
+class Engine(Protocol):
+    """What turns rows into completions, at most `slots` at a time, each yielded as it finishes."""
+
+    slots: int
+
+    def run(self, rows: Iterable[Row]) -> Iterator[Completion]: ...
 
 
 class TransformersGenerator:
     """Asks `model`, a folder or a Hub id. `name` is what results call it.
 
-    `batch_size` None picks one for the device; it halves whenever memory runs out.
+    `batch_size` is how many rows are decoded side by side. None picks a number for the device; it halves whenever
+    memory runs out.
     """
+
+    backend = "transformers"
 
     def __init__(
         self,
@@ -50,7 +56,7 @@ class TransformersGenerator:
         self._name = name or model
         self._batch_size = batch_size or _default_batch(self._loaded)
         self._eos = eos_ids(self._loaded)
-        self._pieces: list[bytes] = []
+        self._asked: Engine | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """What decides the output, all JSON. Hashes are the first 16 hex digits of sha256."""
@@ -65,7 +71,7 @@ class TransformersGenerator:
         return {
             "model": self._name,
             "revision": loaded.revision,
-            "backend": "transformers",
+            "backend": self.backend,
             "dtype": loaded.dtype,
             "device": _device_name(loaded.device),
             "tokenizer_hash": _digest(vocabulary),
@@ -84,66 +90,44 @@ class TransformersGenerator:
         A prompt that leaves no room within its limits or the model's context gives an empty completion that
         ends by length; it is never cut. `UsageError` if a dialogue is asked of a tokenizer without template.
         """
-        pending = iter(requests)
-        while window := list(itertools.islice(pending, self._batch_size * _WINDOW)):
-            rows: list[Row] = []
-            for request in window:
-                row = self._prepare(request)
-                if row.room > 0:
-                    rows.append(row)
-                else:
-                    yield row.completion(FinishReason.LENGTH)
-            rows.sort(key=lambda row: len(row.ids), reverse=True)
-            yield from self._decode_all(deque(rows))
+        yield from self._engine().run(self._prepare(request) for request in requests)
 
     def close(self) -> None:
         """Let go of the model and its memory."""
         if self._loaded is None:
             return
-        device, self._loaded = self._loaded.device, None
-        _free(device)
+        device, self._loaded, self._asked = self._loaded.device, None, None
+        free(device)
 
     def _open(self) -> Loaded:
         if self._loaded is None:
             raise UsageError(f"generator for {self._name} is closed")
         return self._loaded
 
-    def _decode_all(self, rows: deque[Row]) -> Iterator[Completion]:
-        from codecard.generate.decode import Vocabulary, decode
+    def _engine(self) -> Engine:
+        """Opened once: what it learns of the machine's memory holds for the requests to come."""
+        if self._asked is None:
+            from codecard.generate.rows import Vocabulary
 
-        loaded = self._open()
-        self._pieces = self._pieces or token_bytes(loaded.tokenizer)
-        vocabulary = Vocabulary(pieces=self._pieces, eos=self._eos)
-        while rows:
-            batch = [rows.popleft() for _ in range(min(self._batch_size, len(rows)))]
-            done: set[tuple[str, str, int]] = set()
-            failure = ""
-            try:
-                for completion in decode(loaded.model, batch, vocabulary):
-                    done.add(completion.id)
-                    yield completion
-            except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                failure = " ".join(str(error).split())[:200] or type(error).__name__
-            if failure:  # outside the handler: its traceback would keep the tensors alive
-                self._shrink(len(batch), failure)
-                left = [row for row in batch if _id(row.request) not in done]
-                for row in left:
-                    row.restart()
-                rows.extendleft(reversed(left))
+            loaded = self._open()
+            vocabulary = Vocabulary(pieces=token_bytes(loaded.tokenizer), eos=self._eos)
+            self._asked = self._make_engine(loaded, vocabulary)
+        return self._asked
 
-    def _shrink(self, tried: int, failure: str) -> None:
-        _free(self._open().device)
-        if tried == 1:
-            raise InfrastructureError(
-                f"out of memory with a single row: {failure}; use a smaller --dtype or model, a lower length "
-                "limit, or a device with more memory"
-            )
-        self._batch_size = tried // 2
+    def _make_engine(self, loaded: Loaded, vocabulary: Vocabulary) -> Engine:
+        from codecard.generate.decode import BatchEngine
+        from codecard.generate.slots import SlotEngine
+        from codecard.generate.stepper import holds, pads
+
+        if not pads(loaded.model):
+            from codecard.generate.naive import NaiveEngine
+
+            return NaiveEngine(loaded, vocabulary.eos)
+        kind = SlotEngine if holds(loaded.model) else BatchEngine
+        return kind(loaded.model, vocabulary, self._batch_size)
 
     def _prepare(self, request: GenerationRequest) -> Row:
-        from codecard.generate.decode import Row
+        from codecard.generate.rows import Row
 
         loaded = self._open()
         ids = _encode(loaded.tokenizer, request)
@@ -155,10 +139,6 @@ class TransformersGenerator:
         if not rooms:
             raise UsageError(f"{self._name} states no context length; set max_new_tokens")
         return Row(request=request, ids=ids, room=min(rooms))
-
-
-def _id(request: GenerationRequest) -> tuple[str, str, int]:
-    return (request.task, request.problem, request.sample)
 
 
 def _encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
@@ -213,24 +193,6 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     return f"{device} {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    text = str(error).lower()
-    host = "can't allocate memory" in text or "not enough memory" in text
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or host
-
-
-def _free(device: str) -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
 
 
 def _digest(text: str) -> str:

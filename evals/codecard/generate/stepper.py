@@ -1,0 +1,182 @@
+"""The tensors of the rows that are being decoded, and the two things done to them: prefill and step.
+
+In float32 on a CPU a row's logits do not depend, bit for bit, on what else is decoded, because no shape that a
+row's arithmetic sees depends on it either. A prompt is prefilled at a width of its own, and the columns that a
+step reads come in sixteens: attention over masked columns adds zeros, in an order that sixteen columns more do
+not change. At least four rows are multiplied at a time: below that the matrix library takes other kernels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+from codecard.generate import noise
+from codecard.generate.rows import Row
+from codecard.generate.slot_cache import SlotCache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shapes:
+    """How tensors are rounded up: `rows` at least in a step, `columns` read in multiples, tokens a prefill.
+
+    `refill` is how many places must be free before they are filled.
+    """
+
+    rows: int
+    columns: int
+    prefill: int
+    refill: int
+
+
+_CPU = Shapes(rows=4, columns=16, prefill=1024, refill=1)
+
+
+def holds(model: Any) -> bool:
+    """Whether a stepper can decode with `model`: it takes positions, and all it keeps are keys and values."""
+    config = model.config.get_text_config()
+    attention = getattr(config, "_attn_implementation", "")
+    positions = "position_ids" in inspect.signature(model.forward).parameters
+    if not positions or attention not in ("sdpa", "eager") or getattr(config, "alibi", False):
+        return False
+    return _kept(config) == {DynamicLayer}
+
+
+def pads(model: Any) -> bool:
+    """Whether `model` can be given a padded batch: it keeps keys and values alone, if only of a window of tokens.
+
+    What keeps a running state takes padding in.
+    """
+    return _kept(model.config.get_text_config()) <= {DynamicLayer, DynamicSlidingWindowLayer}
+
+
+def _kept(config: Any) -> set[type]:
+    """The kinds of layer in the cache that the library makes for this model."""
+    return {type(layer) for layer in DynamicCache(config=config).layers}
+
+
+class Stepper:
+    """Rows of `model` at places 0 to `slots` - 1; a step decodes the first so many of them."""
+
+    def __init__(self, model: Any, slots: int) -> None:
+        self._model = model
+        self._shapes = _CPU
+        self._places = max(slots, self._shapes.rows)
+        self._accepts = inspect.signature(model.forward).parameters
+        self._additive = model.config.get_text_config()._attn_implementation == "eager"
+        self._least = torch.finfo(model.dtype).min
+        self.refill = self._shapes.refill
+        device = model.device
+        layers = model.config.get_text_config().num_hidden_layers
+        self._cache = SlotCache(self._places, layers)
+        self._at = [0] * self._places
+        self._tokens = torch.zeros((self._places, 1), dtype=torch.int64, device=device)
+        self._columns = torch.zeros(self._places, dtype=torch.int64, device=device)
+        self._steps = torch.zeros(self._places, dtype=torch.int64, device=device)
+        self._keys = torch.zeros((self._places, 4), dtype=torch.int64, device=device)
+        self._settings = torch.zeros((self._places, 3), dtype=torch.float64, device=device)
+
+    @torch.inference_mode()
+    def admit(self, rows: Mapping[int, Row]) -> None:
+        """Have each row begin at its place: its last prompt token is the next to be computed."""
+        if not rows:
+            return
+        self._reserve(max(len(row.ids) for row in rows.values()))
+        requests = [row.request for row in rows.values()]
+        device = self._tokens.device
+        places = torch.tensor(list(rows), device=device)
+        at = [len(row.ids) - 1 for row in rows.values()]
+        for place, column in zip(rows, at, strict=True):
+            self._at[place] = column
+        self._tokens[places, 0] = torch.tensor([row.ids[-1] for row in rows.values()], device=device)
+        self._columns[places] = torch.tensor(at, device=device)
+        self._steps[places] = 0
+        keys = [noise.row_key(r.seed, r.task, r.problem, r.sample) for r in requests]
+        self._keys[places] = torch.tensor(keys, device=device)
+        settings = [(r.sampling.temperature, r.sampling.top_p, r.sampling.top_k) for r in requests]
+        self._settings[places] = torch.tensor(settings, dtype=torch.float64, device=device)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Mapping[int, list[int]]) -> None:
+        """Compute keys and values of all but the last token of each place's prompt.
+
+        Prompts that round up to the same width go together; padding is on the right, where causal attention
+        never looks.
+        """
+        by_width: dict[int, list[int]] = {}
+        for place, ids in prompts.items():
+            if len(ids) > 1:
+                by_width.setdefault(_round_up(len(ids) - 1, self._shapes.columns), []).append(place)
+        for width, places in by_width.items():
+            size = max(1, self._shapes.prefill // width)
+            for first in range(0, len(places), size):
+                self._prefill({place: prompts[place][:-1] for place in places[first : first + size]}, width)
+
+    def _prefill(self, prompts: Mapping[int, list[int]], width: int) -> None:
+        padded = [ids + [0] * (width - len(ids)) for ids in prompts.values()]
+        cache = DynamicCache()
+        inputs = torch.tensor(padded, device=self._tokens.device)
+        self._model.base_model(input_ids=inputs, past_key_values=cache, use_cache=True)
+        self._cache.store(cache, [(row, place, len(ids)) for row, (place, ids) in enumerate(prompts.items())])
+
+    @torch.inference_mode()
+    def copy_prompt(self, source: int, place: int) -> None:
+        """Copy the prompt of `place`, which is also that of `source`."""
+        self._cache.copy(source, place, self._at[place])
+
+    @torch.inference_mode()
+    def move(self, source: int, place: int) -> None:
+        """Go on with the row of `source` at `place`."""
+        self._cache.copy(source, place, self._at[source])
+        self._at[place] = self._at[source]
+        for tensor in (self._tokens, self._columns, self._steps, self._keys, self._settings):
+            tensor[place] = tensor[source]
+
+    @torch.inference_mode()
+    def step(self, live: int) -> list[int]:
+        """One forward pass and one draw: the next token of the first `live` rows."""
+        rows = max(live, self._shapes.rows)
+        reach = max(self._at[:live]) + 1
+        self._reserve(reach)
+        width = min(_round_up(reach, self._shapes.columns), self._cache.columns)
+        logits = self._forward(rows, width)[:live].float()
+        tokens = noise.draw(logits, self._settings[:live], self._keys[:live], self._steps[:live])
+        self._tokens[:live, 0] = tokens
+        self._columns[:live] += 1
+        self._steps[:live] += 1
+        for place in range(live):
+            self._at[place] += 1
+        return [int(token) for token in tokens.tolist()]
+
+    def _forward(self, rows: int, width: int) -> torch.Tensor:
+        """Logits (rows, vocabulary) of the tokens at hand, over the first `width` columns."""
+        columns = self._columns[:rows]
+        self._cache.open(columns.clamp(max=self._cache.columns - 1), width)  # a place left empty may stand at the end
+        mask = (torch.arange(width, device=columns.device) <= columns[:, None])[:, None, None, :]
+        if self._additive:
+            mask = torch.zeros_like(mask, dtype=self._model.dtype).masked_fill(~mask, self._least)
+        given = {"logits_to_keep": 1}
+        output = self._model(
+            input_ids=self._tokens[:rows],
+            attention_mask=mask,
+            position_ids=columns[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+            **{name: value for name, value in given.items() if name in self._accepts},
+        )
+        logits: torch.Tensor = output.logits[:, -1, :]
+        return logits
+
+    def _reserve(self, columns: int) -> None:
+        """Half as many columns again as there were, at least `columns`: few copies, little to spare."""
+        if columns > self._cache.columns:
+            self._cache.grow(_round_up(max(columns, self._cache.columns * 3 // 2), self._shapes.columns))
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
