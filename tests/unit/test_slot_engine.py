@@ -22,10 +22,11 @@ from codecard.model import Completion, FinishReason, InfrastructureError, Sampli
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from tests.tiny_models import build  # noqa: E402
+
 from codecard.generate import noise  # noqa: E402
 from codecard.generate.memory import shortage  # noqa: E402
 from codecard.generate.stepper import Stepper  # noqa: E402
-from tiny_models import build  # noqa: E402
 
 Found = dict[tuple[str, str, int], Completion]
 PATHS = os.pathsep.join(sys.path)

@@ -25,7 +25,7 @@ from codecard.model import (
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tiny_models import build  # noqa: E402
+from tests.tiny_models import build  # noqa: E402
 
 GREEDY = Sampling(max_new_tokens=24)
 WARM = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=24)

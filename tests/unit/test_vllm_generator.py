@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.test_transformers_generator import TEMPLATE, build
+from tests.tiny_models import TEMPLATE, build
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import Completion, FinishReason, InfrastructureError, Sampling, UsageError

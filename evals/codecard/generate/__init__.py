@@ -26,7 +26,8 @@ def open_generator(
     """The model that `spec` names.
 
     `hf:ORG/NAME[@REVISION]`, a checkpoint folder, `embedded`; `hf-naive:` (one prompt at a time, the library's own
-    way) or `vllm:` before an ORG/NAME[@REVISION], a folder or `embedded`; `openai:NAME` at `base_url`; `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
+    way) or `vllm:` before an ORG/NAME[@REVISION], a folder or `embedded`; `openai:NAME` at `base_url`;
+    `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
     `dtype`, `batch_size` and `device` None leave the choice to the backend; for a server `batch_size` is the
     number of requests under way at a time. `UsageError` for an unknown form,
     a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
