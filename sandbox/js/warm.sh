@@ -1,2 +1,15 @@
-# Nothing to prepare.
-true
+# The fork server's addon. Where node is not Debian's, built on a libnode.so, it does not come up: there is no warm way.
+set -eu
+out=/opt/codecard/warm
+mkdir -p "$out"
+if ! echo 'int main(void) { return 0; }' | cc -x c - -o /tmp/.probe 2>/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null
+  added=yes
+fi
+cc -O2 -Wall -shared -fPIC /opt/codecard/build/fork_server.c -o "$out/fork_server.so"
+if [ "${added:-}" = yes ]; then
+  apt-get purge -y -qq --auto-remove gcc libc6-dev >/dev/null
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+fi
+python3 /opt/codecard/build/try.py

@@ -88,7 +88,7 @@ class Stages:
                 server_kind="fork" if warm.run_server else "",
             )
             answer = self._stage(Stage.RUN, request)
-            if answer.killed != "server" and not (warm.slower and answer.killed in ("cpu", "wall")):
+            if answer.killed != "server" and answer.killed not in warm.doubted:
                 return answer
         command = self.tools.run_command(options)
         return self._stage(Stage.RUN, StageRequest(command=command, files=files, limits=limits, proof=name))

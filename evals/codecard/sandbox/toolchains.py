@@ -26,8 +26,8 @@ class Warm:
     run: tuple[str, ...] = ()
     run_with_javatuples: tuple[str, ...] = ()
     run_server: tuple[str, ...] = ()
-    slower: bool = False
-    """The warm run may take longer than the plain one: a time-out is the plain command's to find."""
+    doubted: tuple[str, ...] = ()
+    """Limits ("cpu", "wall") that a warm run may reach where the plain one does not: the plain command is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
