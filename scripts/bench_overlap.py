@@ -26,8 +26,9 @@ from codecard.tasks.definitions import load_profile
 def opened(options: argparse.Namespace) -> CodeEvaluator:
     data = os.environ.get("CODECARD_DATA")
     evaluator = CodeEvaluator(
-        options.suite, load_profile("card-2024-03"), open_sandbox(options.sandbox), data_dir=Path(data) if data else None,
-        limit=options.limit, workers=options.workers, languages=frozenset(options.languages.split(",")),
+        options.suite, load_profile("card-2024-03"), open_sandbox(options.sandbox),
+        data_dir=Path(data) if data else None, limit=options.limit, workers=options.workers,
+        languages=frozenset(options.languages.split(",")),
         plain=options.executor == "plain",
     )  # fmt: skip
     evaluator.examine()
