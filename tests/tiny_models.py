@@ -12,7 +12,9 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def build(folder: Path, template: str | None = TEMPLATE, *, kind: str = "llama", hidden: int = 32) -> Path:
+def build(
+    folder: Path, template: str | None = TEMPLATE, *, kind: str = "llama", hidden: int = 32, positions: int = 128
+) -> Path:
     """A two-layer random model over single bytes (ASCII and é), whose embedding table is wider than its tokenizer.
 
     `kind` is llama (grouped heads), stablelm (rotary on a quarter of a head, as Stable Code has it), mistral (a
@@ -47,7 +49,7 @@ def build(folder: Path, template: str | None = TEMPLATE, *, kind: str = "llama",
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4 if kind == "stablelm" else 2,
-        max_position_embeddings=128,
+        max_position_embeddings=positions,
         bos_token_id=0,
         eos_token_id=1,
         initializer_range=0.6,

@@ -71,13 +71,14 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 class SlotCache(Cache):
     """What a model's attention layers write to and read from during a step over the first `rows` places.
 
-    `open` says which: `at` (rows,) is the column each row writes, and `width` how many columns are read.
+    `open` says which: `at` (rows,) is the column each row writes, and `width` how many columns are read. A `paged`
+    cache gives attention its whole layers: a block table says there what is read.
     """
 
     def __init__(self, places: int, layers: int, *, paged: bool = False) -> None:
         self.slots = [SlotLayer(places, paged=paged) for _ in range(layers)]
         super().__init__(layers=list(self.slots))
-        self.places = places
+        self._paged = paged
         self.columns = 0
         self._at: tuple[torch.Tensor, torch.Tensor] | None = None
         self._width = 0
@@ -98,6 +99,8 @@ class SlotCache(Cache):
         place, at = self._at
         layer.keys[place, :, at] = key_states[:, :, 0]
         layer.values[place, :, at] = value_states[:, :, 0]
+        if self._paged:
+            return layer.keys, layer.values
         return layer.keys[:rows, :, : self._width], layer.values[:rows, :, : self._width]
 
     def grow(self, columns: int) -> None:

@@ -62,7 +62,7 @@ class SlotEngine:
         self._clear()
 
     def _clear(self) -> None:
-        self._stepper = Stepper(self._model, self.slots)
+        self._stepper = _stepper(self._model, self.slots)
         self._rows: list[Row | None] = [None] * self.slots
         self._prompts: list[list[int] | None] = [None] * self.slots
         self._since = [0.0] * self.slots
@@ -179,3 +179,11 @@ class SlotEngine:
         for place, _ in ended:
             self._rows[place] = None
         return [completion for _, completion in ended]
+
+
+def _stepper(model: Any, slots: int) -> Stepper:
+    if model.device.type != "cuda":
+        return Stepper(model, slots)
+    from codecard.generate.slots_cuda import CudaStepper
+
+    return CudaStepper(model, slots)

@@ -23,18 +23,22 @@ from codecard.generate.slot_cache import SlotCache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """How tensors are rounded up: `rows` at least in a step, `columns` read in multiples, tokens a prefill.
+    """How tensors are rounded up, and when places are filled.
 
-    `refill` is how many places must be free before they are filled.
+    A step has at least `rows` rows and reads columns in multiples of `columns`, of which there are `first` to begin
+    with. Prompts are prefilled at multiples of `prompts`, at most `prefill` tokens at a time, once `refill` places
+    are free.
     """
 
     rows: int
     columns: int
+    first: int
+    prompts: int
     prefill: int
     refill: int
 
 
-_CPU = Shapes(rows=4, columns=16, prefill=1024, refill=1)
+_CPU = Shapes(rows=4, columns=16, first=16, prompts=16, prefill=1024, refill=1)
 
 
 def holds(model: Any) -> bool:
@@ -63,9 +67,9 @@ def _kept(config: Any) -> set[type]:
 class Stepper:
     """Rows of `model` at places 0 to `slots` - 1; a step decodes the first so many of them."""
 
-    def __init__(self, model: Any, slots: int) -> None:
+    def __init__(self, model: Any, slots: int, shapes: Shapes = _CPU, *, paged: bool = False) -> None:
         self._model = model
-        self._shapes = _CPU
+        self._shapes = shapes
         self._places = max(slots, self._shapes.rows)
         self._accepts = inspect.signature(model.forward).parameters
         self._additive = model.config.get_text_config()._attn_implementation == "eager"
@@ -73,7 +77,7 @@ class Stepper:
         self.refill = self._shapes.refill
         device = model.device
         layers = model.config.get_text_config().num_hidden_layers
-        self._cache = SlotCache(self._places, layers)
+        self._cache = SlotCache(self._places, layers, paged=paged)
         self._at = [0] * self._places
         self._tokens = torch.zeros((self._places, 1), dtype=torch.int64, device=device)
         self._columns = torch.zeros(self._places, dtype=torch.int64, device=device)
@@ -111,7 +115,7 @@ class Stepper:
         by_width: dict[int, list[int]] = {}
         for place, ids in prompts.items():
             if len(ids) > 1:
-                by_width.setdefault(_round_up(len(ids) - 1, self._shapes.columns), []).append(place)
+                by_width.setdefault(_round_up(len(ids) - 1, self._shapes.prompts), []).append(place)
         for width, places in by_width.items():
             size = max(1, self._shapes.prefill // width)
             for first in range(0, len(places), size):
@@ -140,7 +144,7 @@ class Stepper:
     @torch.inference_mode()
     def step(self, live: int) -> list[int]:
         """One forward pass and one draw: the next token of the first `live` rows."""
-        rows = max(live, self._shapes.rows)
+        rows = self._rows(live)
         reach = max(self._at[:live]) + 1
         self._reserve(reach)
         width = min(_round_up(reach, self._shapes.columns), self._cache.columns)
@@ -152,6 +156,9 @@ class Stepper:
         for place in range(live):
             self._at[place] += 1
         return [int(token) for token in tokens.tolist()]
+
+    def _rows(self, live: int) -> int:
+        return max(live, self._shapes.rows)
 
     def _forward(self, rows: int, width: int) -> torch.Tensor:
         """Logits (rows, vocabulary) of the tokens at hand, over the first `width` columns."""
@@ -175,7 +182,8 @@ class Stepper:
     def _reserve(self, columns: int) -> None:
         """Half as many columns again as there were, at least `columns`: few copies, little to spare."""
         if columns > self._cache.columns:
-            self._cache.grow(_round_up(max(columns, self._cache.columns * 3 // 2), self._shapes.columns))
+            room = max(columns, self._cache.columns * 3 // 2, self._shapes.first)
+            self._cache.grow(_round_up(room, self._shapes.columns))
 
 
 def _round_up(number: int, multiple: int) -> int:
