@@ -2,7 +2,7 @@
 
 Fifty short completions of the starter problems, six languages in turn, every fifth asked as a dialogue; both texts
 are cut by the one rule. Where they differ, the reference model is asked for its logits at the first differing
-token: a gap between its two best tokens that rounding can close is numerics, anything else is a fault.
+token: a distance between its best token and the other's that rounding can close is numerics, anything else a fault.
 
     python scripts/check_agreement.py REFERENCE OTHER [--base-url URL] [--other-dtype NAME] [--json FILE]
 
@@ -15,7 +15,6 @@ REFERENCE is a transformers model. Exit status 1 where fewer than 90 % agree or 
 
 import argparse
 import dataclasses
-import itertools
 import json
 import sys
 import time
@@ -24,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
-from codecard.generate.loading import Loaded
+from codecard.generate.loading import Loaded, eos_ids
 from codecard.generate.prompts import encode
-from codecard.generate.stops import token_bytes
 from codecard.model import CodecardError, Completion, Sampling
 from codecard.tasks.code import load_problems, stops_of
 from codecard.tasks.cutting import truncate
@@ -38,18 +36,19 @@ CHAT_EVERY = 5
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Where two texts part. `gap` is the reference's best logit less its second best; `second`: the other went on
-    with the second best token."""
+    """Where two texts part, in the reference's logits: `gap` between its two best tokens, `cost` between its best
+    and the one that the other backend wrote, which is of rank `rank` (the best is 0)."""
 
     name: str
-    at: int
-    gap: float
-    second: bool
     reference: str
     other: str
+    at: int = 0
+    gap: float = float("inf")
+    cost: float = float("inf")
+    rank: int = -1
 
     def explained(self, near: float) -> bool:
-        return self.second and self.gap <= near
+        return self.cost <= near
 
 
 def requests(count: int, new_tokens: int) -> list[GenerationRequest]:
@@ -80,42 +79,44 @@ def answers(generator: Generator, asked: Sequence[GenerationRequest]) -> dict[tu
     return found
 
 
-def parting(loaded: Loaded, pieces: list[bytes], request: GenerationRequest, other: str) -> tuple[int, float, bool]:
-    """(token, gap, whether the other took the second best) where the reference's own greedy text leaves `other`."""
+def parting(loaded: Loaded, ends: frozenset[int], request: GenerationRequest, other: str) -> dict[str, Any]:
+    """The first token of the reference's own greedy text that is not the other's, as `Difference` has it.
+
+    The other's tokens are those that the tokenizer makes of its text, and then the likeliest end token.
+    """
     import torch
 
     ids = encode(loaded.tokenizer, request)
-    wanted, made = other.encode(), b""
-    for step in itertools.count():
+    written = loaded.tokenizer(other, add_special_tokens=False)["input_ids"]
+    for at in range((request.sampling.max_new_tokens or 0) + 1):
         with torch.inference_mode():
             logits = loaded.model(torch.tensor([ids], device=loaded.device)).logits[0, -1].float()
         best = logits.topk(2)
-        first, second = (pieces[token] if token < len(pieces) else b"" for token in best.indices.tolist())
-        after = made + first
-        ended = step >= (request.sampling.max_new_tokens or 0)
-        if ended or not first or not (wanted.startswith(after) or after.startswith(wanted)) or after == wanted:
+        token = written[at] if at < len(written) else max(ends, key=lambda end: float(logits[end]))
+        first = int(best.indices[0])
+        if token != first:
+            cost = float(best.values[0] - logits[token])
             gap = float(best.values[0] - best.values[1])
-            return step, gap, bool(second) and wanted.startswith(made + second)
-        made = after
-        ids.append(int(best.indices[0]))
-    raise AssertionError
+            return {"at": at, "gap": gap, "cost": cost, "rank": int((logits > logits[token]).sum())}
+        ids.append(first)
+    return {}
 
 
 def compare(
     asked: Sequence[GenerationRequest], mine: dict[Any, Completion], theirs: dict[Any, Completion], loaded: Loaded
 ) -> list[Difference]:
-    pieces = token_bytes(loaded.tokenizer)
+    ends = eos_ids(loaded)
     found = []
     for request in asked:
         key = (request.task, request.problem, request.sample)
         name = f"{request.task} {request.problem} {request.style.value}"
         if key not in theirs:
-            found.append(Difference(name=name, at=0, gap=float("inf"), second=False, reference="", other="(missing)"))
+            found.append(Difference(name=name, reference="", other="(missing)"))
             continue
         one, two = (truncate(rows[key].text, request.stops) for rows in (mine, theirs))
         if one != two:
-            at, gap, second = parting(loaded, pieces, request, theirs[key].text)
-            found.append(Difference(name=name, at=at, gap=gap, second=second, reference=one, other=two))
+            where = parting(loaded, ends, request, theirs[key].text)
+            found.append(Difference(name=name, reference=one, other=two, **where))
     return found
 
 
@@ -124,7 +125,10 @@ def report(count: int, differences: list[Difference], near: float) -> bool:
     print(f"{agree} of {count} completions are equal ({agree / count:.0%})")
     for one in differences:
         why = "numerics" if one.explained(near) else "NOT EXPLAINED"
-        print(f"  {one.name}: token {one.at}, gap of the two best logits {one.gap:.6f}: {why}")
+        print(
+            f"  {one.name}: token {one.at}, two best logits apart by {one.gap:.6f}, "
+            f"best and the other's (rank {one.rank}) by {one.cost:.6f}: {why}"
+        )
         print(f"    reference {one.reference[-60:]!r}\n    other     {one.other[-60:]!r}")
     return agree >= SHARE * count and all(one.explained(near) for one in differences)
 
@@ -138,7 +142,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--new-tokens", type=int, default=24)
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--near", type=float, default=0.01, help="largest gap of two logits that rounding closes")
+    parser.add_argument("--near", type=float, default=0.01, help="largest distance of two logits that rounding closes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     asked = requests(options.count, options.new_tokens)

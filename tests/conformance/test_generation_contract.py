@@ -173,6 +173,18 @@ def test_row_runs_past_its_stop(generator: Generator, backend: Backend) -> None:
     assert found["text", 0].text == free["text", 0].text
 
 
+def test_fifth_stop_is_forgotten(generator: Generator, backend: Backend) -> None:
+    """More stop strings than a server takes: the row ends at the one that was not sent all the same."""
+    text = made(generator.generate([ask("add")]))["add", 0].text
+    stop = text[len(text) // 2 :][:3]
+    never = tuple(f"never {number}" for number in range(4))
+    row = made(generator.generate([ask("add", stops=(*never, stop))]))["add", 0]
+    assert truncate(row.text, (stop,)) == text[: text.index(stop)]
+    assert (stop in row.text) == backend.keeps_stop
+    if backend.keeps_stop:
+        assert row.finish_reason is FinishReason.STOP
+
+
 def test_stop_matches_across_the_prompt(generator: Generator, backend: Backend) -> None:
     """A stop string that begins in the prompt does not end the row: only generated text counts."""
     if backend.name == "transformers serve":
@@ -292,7 +304,7 @@ def test_vllm_breaks_the_contract(folder: Path) -> None:
         pytest.skip("this is that environment")
     if not VLLM_PYTHON:
         pytest.skip(f"no vLLM; remedy: {VLLM_REMEDY}")
-    command = [VLLM_PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "vllm and not server", __file__]
+    command = [VLLM_PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-k", "vllm and not server", __file__]
     told = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "CI": ""})
     assert told.returncode == 0, told.stdout[-4000:] + told.stderr[-2000:]
     assert "passed" in told.stdout

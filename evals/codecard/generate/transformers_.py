@@ -6,13 +6,13 @@ batch's shape, so the same seed is statistically, not literally, the same.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from codecard.generate.loading import Loaded, eos_ids, load
 from codecard.generate.memory import free
-from codecard.generate.port import GenerationRequest, Message
+from codecard.generate.port import GenerationRequest
+from codecard.generate.prompts import encode, room, tokenizer_print
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, UsageError
 
@@ -65,17 +65,13 @@ class TransformersGenerator:
         import transformers
 
         loaded = self._open()
-        tokenizer = loaded.tokenizer
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
         return {
             "model": self._name,
             "revision": loaded.revision,
             "backend": self.backend,
             "dtype": loaded.dtype,
             "device": _device_name(loaded.device),
-            "tokenizer_hash": _digest(vocabulary),
-            "chat_template_hash": _digest(str(tokenizer.chat_template)) if tokenizer.chat_template else "",
+            **tokenizer_print(loaded.tokenizer),
             "eos_token_ids": sorted(self._eos),
             "versions": {
                 "torch": torch.__version__,
@@ -130,47 +126,9 @@ class TransformersGenerator:
         from codecard.generate.rows import Row
 
         loaded = self._open()
-        ids = _encode(loaded.tokenizer, request)
-        sampling = request.sampling
+        ids = encode(loaded.tokenizer, request)
         context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        rooms = [limit - len(ids) for limit in (sampling.max_total_tokens, context) if limit is not None]
-        if sampling.max_new_tokens is not None:
-            rooms.append(sampling.max_new_tokens)
-        if not rooms:
-            raise UsageError(f"{self._name} states no context length; set max_new_tokens")
-        return Row(request=request, ids=ids, room=min(rooms))
-
-
-def _encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
-    """Token ids of the prompt.
-
-    Raw text gets the tokenizer's own special tokens, a dialogue those of its template alone.
-    The template writes the beginning-of-text token itself where the model wants one, hence no special tokens
-    are added to it (they would be there twice).
-    """
-    if isinstance(request.prompt, str):
-        ids = tokenizer(request.prompt)["input_ids"]
-    else:
-        text = _render(tokenizer, request.prompt, f"{request.task} {request.problem}")
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    if not ids:
-        raise UsageError(f"{request.task} {request.problem}: the prompt is empty")
-    return [int(token) for token in ids]
-
-
-def _render(tokenizer: Any, messages: tuple[Message, ...], where: str) -> str:
-    if not tokenizer.chat_template:
-        raise UsageError(
-            f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) "
-            "or use an instruct model"
-        )
-    import jinja2
-
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except (jinja2.TemplateError, ValueError, KeyError) as error:
-        raise UsageError(f"{where}: the model's chat template refused the dialogue: {error}") from error
+        return Row(request=request, ids=ids, room=room(request.sampling, len(ids), context, self._name))
 
 
 def _default_batch(loaded: Loaded) -> int:
@@ -193,7 +151,3 @@ def _device_name(device: str) -> str:
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     return f"{device} {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

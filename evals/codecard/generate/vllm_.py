@@ -16,13 +16,13 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from codecard.generate.loading import dtype_name, end_tokens, find, libraries, tokenizer_of
 from codecard.generate.port import GenerationRequest
 from codecard.generate.prompts import encode, room, tokenizer_print
-from codecard.generate.stops import Tail, token_bytes
+from codecard.generate.rows import Row, Vocabulary, advance
+from codecard.generate.stops import token_bytes
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
 
 _CPU_ROWS = 32
@@ -38,13 +38,6 @@ _SETTINGS = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_CPU_KVCACHE_SPACE": "4",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    request: GenerationRequest
-    prompt_tokens: int
-    started: float
 
 
 class VllmGenerator:
@@ -76,7 +69,7 @@ class VllmGenerator:
         self._revision = source.version(configs[0])
         self._eos = end_tokens(self._tokenizer, *configs)
         self._context = int(self._engine.model_config.max_model_len)
-        self._pieces: list[bytes] = []
+        self._vocabulary: Vocabulary | None = None
         self._numbers = itertools.count()
 
     def fingerprint(self) -> dict[str, Any]:
@@ -110,26 +103,25 @@ class VllmGenerator:
         ends by length; it is never cut. `UsageError` if a dialogue is asked of a tokenizer without template.
         """
         engine = self._open()
-        self._pieces = self._pieces or token_bytes(self._tokenizer)
+        self._vocabulary = self._vocabulary or Vocabulary(pieces=token_bytes(self._tokenizer), eos=self._eos)
         pending = iter(requests)
-        rows: dict[str, _Row] = {}
+        rows: dict[str, tuple[Row, float]] = {}
         try:
             while True:
                 while len(rows) < self._batch_size and (request := next(pending, None)) is not None:
-                    ids = encode(self._tokenizer, request)
-                    limit = room(request.sampling, len(ids), self._context, self._name)
-                    row = _Row(request=request, prompt_tokens=len(ids), started=time.monotonic())
-                    if limit < 1:
-                        yield self._completion(row, [], FinishReason.LENGTH)
+                    row = self._prepare(request)
+                    if row.room < 1:
+                        yield row.completion(FinishReason.LENGTH)
                         continue
                     name = str(next(self._numbers))
-                    engine.add_request(name, {"prompt_token_ids": ids}, self._parameters(request, limit))
-                    rows[name] = row
+                    engine.add_request(name, {"prompt_token_ids": row.ids}, self._parameters(row))
+                    rows[name] = (row, time.monotonic())
                 if not rows:
                     return
                 done = [output for output in engine.step() if output.finished]
-                for row, made in [(rows.pop(output.request_id), output.outputs[0]) for output in done]:
-                    yield self._completion(row, list(made.token_ids), _reason(made))
+                for (row, started), made in [(rows.pop(output.request_id), output.outputs[0]) for output in done]:
+                    reason = _read(row, made, self._vocabulary)
+                    yield row.completion(reason, time.monotonic() - started)
         finally:
             if rows and self._engine is not None:  # left early: the engine must not go on with them
                 engine.abort_request(list(rows))
@@ -169,8 +161,12 @@ class VllmGenerator:
             raise InfrastructureError(f"vllm:{self._name}: the engine did not start: {cause}") from error
         return llm.llm_engine
 
-    def _parameters(self, request: GenerationRequest, limit: int) -> Any:
-        sampling = request.sampling
+    def _prepare(self, request: GenerationRequest) -> Row:
+        ids = encode(self._tokenizer, request)
+        return Row(request=request, ids=ids, room=room(request.sampling, len(ids), self._context, self._name))
+
+    def _parameters(self, row: Row) -> Any:
+        request, sampling = row.request, row.request.sampling
         sampled = sampling.temperature > 0
         stops = [stop for stop in request.stops if stop]
         return self._vllm.SamplingParams(
@@ -178,38 +174,13 @@ class VllmGenerator:
             top_p=sampling.top_p if sampled else 1.0,
             top_k=sampling.top_k if sampled else 0,
             seed=request.row_seed if sampled else None,
-            max_tokens=limit,
+            max_tokens=row.room,
             stop=stops or None,
             stop_token_ids=sorted(self._eos),
             include_stop_str_in_output=True,
             skip_special_tokens=False,  # a special token's text counts as text, as in our own matcher
             detokenize=bool(stops),
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
-        )
-
-    def _completion(self, row: _Row, tokens: list[int], reason: FinishReason) -> Completion:
-        """The row as our own matcher reads it: up to the token that ends it, an end token's text left out."""
-        tail = Tail(row.request.stops)
-        new = 0
-        for token in tokens:
-            new += 1
-            if token in self._eos:
-                reason = FinishReason.EOS
-                break
-            if tail.feed(self._pieces[token] if token < len(self._pieces) else b""):
-                reason = FinishReason.STOP
-                break
-        request = row.request
-        return Completion(
-            task=request.task,
-            problem=request.problem,
-            sample=request.sample,
-            text=tail.text,
-            style=request.style,
-            finish_reason=reason,
-            prompt_tokens=row.prompt_tokens,
-            new_tokens=new,
-            seconds=round(time.monotonic() - row.started, 4),
         )
 
     def _device(self) -> str:
@@ -245,7 +216,13 @@ def _configs(model: str, revision: str | None) -> list[Any]:
     return found
 
 
-def _reason(made: Any) -> FinishReason:
-    """The engine's reason, for a row that our own matcher does not end."""
+def _read(row: Row, made: Any, vocabulary: Vocabulary) -> FinishReason:
+    """Take the engine's tokens up to the one that ends the row by our own rule; why it ended.
+
+    A row that the rule does not end was ended by the engine, whose own reason is then all that is known.
+    """
+    for token in made.token_ids:
+        if reason := advance(row, token, vocabulary):
+            return reason
     known = {"length": FinishReason.LENGTH, "stop": FinishReason.STOP}
     return known.get(str(made.finish_reason), FinishReason.UNKNOWN)
