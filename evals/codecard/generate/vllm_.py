@@ -155,6 +155,7 @@ class VllmGenerator:
                 generation_config="vllm",  # a model's own sampling defaults are not ours
                 trust_remote_code=False,
                 disable_log_stats=True,
+                use_tqdm_on_load=False,
             )
         except (ValueError, RuntimeError, OSError) as error:
             cause = " ".join(str(error).split())[:300] or type(error).__name__
