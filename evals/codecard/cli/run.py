@@ -37,7 +37,9 @@ from codecard.cli.sql import (
     sql_plan,
     sql_works,
 )
+from codecard.cli.workers import WorkersOption, open_box, open_cluster
 from codecard.cli.zero_shot import run_suite as run_zero_shot_suite
+from codecard.cluster import Cluster, Workers, parse_workers
 from codecard.model import LANGUAGES, PromptStyle, Sampling, UsageError
 from codecard.pipeline import Asking, Evaluator, Outcome, RunPlan, Work, run, score_works
 from codecard.pipeline.code import CodeEvaluator
@@ -48,7 +50,6 @@ from codecard.pipeline.sql import SUITE as SQL_SUITE
 from codecard.pipeline.sql import SqlEvaluator, SqlPlan
 from codecard.report.stages import stages_text
 from codecard.report.terminal import TerminalWatcher, markdown_table, remarks, show_outcome
-from codecard.sandbox import open_sandbox
 from codecard.store import write_text
 from codecard.tasks.definitions import CODE_SUITES, Profile, load_profile, unknown
 from codecard.tasks.paths import data_dir as default_data_dir
@@ -66,7 +67,6 @@ SandboxName = Annotated[str | None, typer.Option("--sandbox", help="docker or bw
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub")]
 EXECUTORS = ("warm", "plain")
 ExecutorName = Annotated[str, typer.Option("--executor", help="warm, or plain: the reference's own commands")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="programs at a time; default: one per core")]
 Languages = Annotated[str | None, typer.Option("--languages", help="py,cpp,js,java,php,rs; default: all")]
 ShardName = Annotated[str | None, typer.Option("--shard", help="INDEX/COUNT: only this part of the problems")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="only the first N problems of each task")]
@@ -91,7 +91,7 @@ def run_command(
     base_url: BaseUrl = None,
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
-    workers: Workers = None,
+    workers: WorkersOption = None,
     executor: ExecutorName = "warm",
     database_url: DatabaseUrl = None,
     as_of: AsOf = None,
@@ -110,7 +110,7 @@ def run_command(
     add_bos: Annotated[bool, typer.Option("--add-bos", help="zero_shot: a BOS token before the prompt")] = False,
 ) -> None:
     """Generate, execute, score, and write the run folder; run again on the same folder to resume."""
-    console = Console(stderr=True)
+    console, crew = Console(stderr=True), parse_workers(workers)
     suites, chosen = _suites(suite), load_profile(profile)
     if samples is not None and samples < 1:
         raise UsageError(f"--samples {samples}: at least 1")
@@ -121,7 +121,7 @@ def run_command(
             database_url=database_url, as_of=as_of, version=sql_version, prompt=sql_prompt,
             num_columns=num_columns, robust=robust,
         )  # fmt: skip
-        sql = sql_plan(profile, typed, asking.style, data_dir=data_dir, limit=limit, workers=workers)
+        sql = sql_plan(profile, typed, asking.style, data_dir=data_dir, limit=limit, workers=crew.programs)
         asking = sql_asking(sql, asking, suites, samples)
     plan = RunPlan(
         out=_out(out, model),
@@ -135,38 +135,45 @@ def run_command(
     )
     if shard is not None and (MT_BENCH in suites or ZERO_SHOT in suites):
         raise UsageError("--shard is for the suites multipl_e, starter and sql")
-    if MT_BENCH in suites:
-        options = MtBenchOptions(
-            judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
-            judge_max_new_tokens=judge_max_new_tokens, references=references, system=system,
-            temperature=temperature, max_new_tokens=max_new_tokens, seed=asking.seed,
-            allow_missing=allow_missing, reference_parser=fastchat_regex,
-        )  # fmt: skip
-        opening = {"dtype": dtype, "batch_size": batch_size, "base_url": base_url}
-        run_suite(replace(plan, samples=1), options, data_dir, opening)
-        return
     if ZERO_SHOT in suites:
+        if crew.address is not None:
+            raise UsageError("--workers ray…: the zero_shot suite is lm-eval's own, in this process")
         run_zero_shot_suite(replace(plan, samples=1), data_dir, dtype=dtype, batch_size=batch_size, add_bos=add_bos)
         return
     from codecard.generate import open_generator
 
-    evaluators: list[Evaluator] = []
-    if sql is not None:
-        evaluators.append(SqlEvaluator(sql))
-    code = tuple(name for name in suites if name in CODE_SUITES)
-    evaluators += _evaluators(code, chosen, sandbox, data_dir, limit, workers, console, _languages(languages), executor)
-    try:
-        with TerminalWatcher(console) as watcher:
-            generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
-            label = str(generator.fingerprint().get("model", model))
-            try:
-                _examine(evaluators, plan.out)
-                outcome = run(plan, evaluators, generator, asking, watcher)
-            finally:
-                generator.close()
-    finally:
-        for evaluator in evaluators:
-            evaluator.close()
+    with open_cluster(crew, console) as cluster:
+        if MT_BENCH in suites:
+            options = MtBenchOptions(
+                judge=judge, judge_base_url=judge_base_url, judge_attempts=judge_attempts,
+                judge_max_new_tokens=judge_max_new_tokens, references=references, system=system,
+                temperature=temperature, max_new_tokens=max_new_tokens, seed=asking.seed,
+                allow_missing=allow_missing, reference_parser=fastchat_regex,
+            )  # fmt: skip
+            opening = {"dtype": dtype, "batch_size": batch_size, "base_url": base_url, "cluster": cluster}
+            run_suite(replace(plan, samples=1), options, data_dir, opening)
+            return
+        evaluators: list[Evaluator] = []
+        if sql is not None:
+            evaluators.append(SqlEvaluator(sql))
+        code = tuple(name for name in suites if name in CODE_SUITES)
+        evaluators += _evaluators(
+            code, chosen, sandbox, data_dir, limit, crew, console, _languages(languages), executor, cluster
+        )
+        try:
+            with TerminalWatcher(console) as watcher:
+                generator = open_generator(
+                    model, dtype=dtype, batch_size=batch_size, base_url=base_url, cluster=cluster
+                )
+                label = str(generator.fingerprint().get("model", model))
+                try:
+                    _examine(evaluators, plan.out)
+                    outcome = run(plan, evaluators, generator, asking, watcher)
+                finally:
+                    generator.close()
+        finally:
+            for evaluator in evaluators:
+                evaluator.close()
     _finish(console, plan, label, outcome, _asked(asking, plan.samples))
 
 
@@ -178,7 +185,7 @@ def score_command(
     language: Annotated[str | None, typer.Option("--language", help="where the format does not name it")] = None,
     sandbox: SandboxName = None,
     data_dir: DataDir = None,
-    workers: Workers = None,
+    workers: WorkersOption = None,
     executor: ExecutorName = "warm",
     database_url: DatabaseUrl = None,
     as_of: AsOf = None,
@@ -196,7 +203,7 @@ def score_command(
     """Execute and score completions made elsewhere; needs no model."""
     from codecard.store.importers import match, read_completion_file
 
-    console = Console(stderr=True)
+    console, crew = Console(stderr=True), parse_workers(workers)
     suites, chosen = _suites(suite), load_profile(profile)
     if len(suites) != 1:
         raise UsageError("codecard score takes one suite at a time")
@@ -206,7 +213,7 @@ def score_command(
         raise UsageError(unknown("language", language, list(LANGUAGES)))
     if suites == (SQL_SUITE,):
         typed = SqlOptions(database_url=database_url, as_of=as_of, version=sql_version, robust=robust)
-        asked = sql_plan(profile, typed, PromptStyle.RAW, data_dir=data_dir, workers=workers)
+        asked = sql_plan(profile, typed, PromptStyle.RAW, data_dir=data_dir, workers=crew.programs)
         _score_sql(files, asked, chosen, _out(out, files[0].stem), sql_version is not None)
         return
     if suites == (MT_BENCH,):
@@ -231,18 +238,21 @@ def score_command(
         argv=arguments(),
     )
     named = frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES)
-    evaluators = _evaluators(suites, chosen, sandbox, data_dir, None, workers, console, named or None, executor)
-    try:
-        matched = match(rows, evaluators[0].problems())
-        works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched]
-        outside = frozenset(m.completion.id for m in matched if m.outside)
-        with TerminalWatcher(console) as watcher:
-            outcome = score_works(plan, evaluators, {suites[0]: works}, watcher, outside)
-        if outside:
-            console.print(f"{len(outside)} programs of problems outside the suite: run, not scored", style="yellow")
-    finally:
-        for evaluator in evaluators:
-            evaluator.close()
+    with open_cluster(crew, console) as cluster:
+        evaluators = _evaluators(
+            suites, chosen, sandbox, data_dir, None, crew, console, named or None, executor, cluster
+        )
+        try:
+            matched = match(rows, evaluators[0].problems())
+            works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in matched]
+            outside = frozenset(m.completion.id for m in matched if m.outside)
+            with TerminalWatcher(console) as watcher:
+                outcome = score_works(plan, evaluators, {suites[0]: works}, watcher, outside)
+            if outside:
+                console.print(f"{len(outside)} programs of problems outside the suite: run, not scored", style="yellow")
+        finally:
+            for evaluator in evaluators:
+                evaluator.close()
     _finish(console, plan, files[0].stem, outcome)
 
 
@@ -324,10 +334,11 @@ def _evaluators(
     sandbox: str | None,
     data_dir: Path | None,
     limit: int | None,
-    workers: int | None,
+    workers: Workers,
     console: Console,
     languages: frozenset[str] | None,
     executor: str,
+    cluster: Cluster | None = None,
 ) -> list[Evaluator]:
     data = data_dir or default_data_dir()
     if data is not None and not data.is_dir():
@@ -337,19 +348,12 @@ def _evaluators(
     made: list[Evaluator] = []
     try:
         for suite in suites:
-            box = open_sandbox(sandbox, lambda text: console.print(text, style="yellow", highlight=False))
-            made.append(
-                CodeEvaluator(
-                    suite,
-                    profile,
-                    box,
-                    data_dir=data,
-                    limit=limit,
-                    workers=workers,
-                    languages=languages,
-                    plain=executor == "plain",
-                )
-            )
+            box, runner = open_box(cluster, sandbox, languages, executor == "plain", console)
+            opened = CodeEvaluator(
+                suite, profile, box, data_dir=data, limit=limit, workers=workers.programs, languages=languages,
+                plain=executor == "plain", executor=runner,
+            )  # fmt: skip
+            made.append(opened)
     except BaseException:
         for evaluator in made:
             evaluator.close()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from codecard.generate.port import GenerationRequest, Generator, Message
 from codecard.model import UsageError
+
+if TYPE_CHECKING:
+    from codecard.cluster import Cluster
 
 __all__ = ["GenerationRequest", "Generator", "Message", "locate", "open_generator"]
 
@@ -22,6 +26,7 @@ def open_generator(
     batch_size: int | None = None,
     device: str | None = None,
     base_url: str | None = None,
+    cluster: Cluster | None = None,
 ) -> Generator:
     """The model that `spec` names.
 
@@ -29,7 +34,8 @@ def open_generator(
     way) or `vllm:` before an ORG/NAME[@REVISION], a folder or `embedded`; `openai:NAME` at `base_url`;
     `lm-eval:TYPE[,ARGUMENTS]`; `replay:FILE`.
     `dtype`, `batch_size` and `device` None leave the choice to the backend; for a server `batch_size` is the
-    number of requests under way at a time. `UsageError` for an unknown form,
+    number of requests under way at a time. With a `cluster` its nodes are asked, but for recordings and servers,
+    which are reached from here. `UsageError` for an unknown form,
     a folder that is no checkpoint or a model that cannot be fetched; `InfrastructureError` for a missing
     package.
     """
@@ -43,6 +49,15 @@ def open_generator(
         return OpenAIGenerator(spec.removeprefix("openai:"), base_url=base_url, workers=batch_size)
     if base_url is not None:
         raise UsageError(f"model {spec!r} has no base URL; it belongs to openai:NAME")
+    if cluster is not None:
+        from codecard.generate.ray_ import RayGenerator
+
+        return RayGenerator(cluster, spec, {"dtype": dtype, "batch_size": batch_size, "device": device})
+    return _open_here(spec, dtype, batch_size, device)
+
+
+def _open_here(spec: str, dtype: str | None, batch_size: int | None, device: str | None) -> Generator:
+    """A model that is loaded in this process."""
     if spec.startswith("lm-eval:"):
         from codecard.generate.lm_eval_generator import LmEvalGenerator
 

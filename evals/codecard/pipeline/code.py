@@ -21,6 +21,7 @@ from codecard.pipeline.evaluator import Asking, Row, Work
 from codecard.sandbox import Executor, Job, Sandbox
 from codecard.sandbox.doctor import examine
 from codecard.sandbox.host import stored_host_factor
+from codecard.sandbox.ray_ import RayExecutor
 from codecard.tasks.code import assemble, load_problems, program_of, stops_of
 from codecard.tasks.definitions import CodeTask, Profile, code_tasks, limits_of
 from codecard.tasks.extraction import chat_prompt
@@ -32,13 +33,13 @@ class CodeEvaluator:
     def __init__(  # noqa: PLR0913 - a suite, a profile, a sandbox, and options with defaults
         self, suite: str, profile: Profile, sandbox: Sandbox, *, data_dir: Path | None, limit: int | None,
         workers: int | None = None, languages: frozenset[str] | None = None,
-        plain: bool = False,
+        plain: bool = False, executor: Executor | RayExecutor | None = None,
     ) -> None:  # fmt: skip
         self.suite = suite
         self.profile = profile
         self.skipped: dict[str, str] = {}
         self._sandbox = sandbox
-        self._executor = Executor(sandbox, workers, plain=plain)
+        self._executor = executor or Executor(sandbox, workers, plain=plain)
         self._tasks: dict[str, CodeTask] = {}
         self._problems: list[Problem] = []
         self._hashes: dict[str, str] = {}
@@ -92,15 +93,19 @@ class CodeEvaluator:
         return assemble(work.problem, work.completion, self.profile)
 
     def examine(self) -> None:
-        """Known programs through the slots of this run. Raises InfrastructureError where a verdict is not as known."""
-        examine(self._executor, {task.language: self._limits[name] for name, task in self._tasks.items()})
+        """Known programs through the slots of this run. Raises InfrastructureError where a verdict is not as known.
+
+        The nodes of a cluster have examined theirs before they took part.
+        """
+        if isinstance(self._executor, Executor):
+            examine(self._executor, {task.language: self._limits[name] for name, task in self._tasks.items()})
 
     @property
-    def busy_s(self) -> float:
+    def busy_s(self) -> float | None:
         return self._executor.busy_s
 
     @property
-    def workers(self) -> int:
+    def workers(self) -> int | None:
         return self._executor.workers
 
     def key(self, work: Work) -> str:

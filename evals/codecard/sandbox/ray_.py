@@ -1,0 +1,189 @@
+"""Adapter: programs run on every node of a Ray cluster that has a sandbox like the others'.
+
+An actor per node holds an ordinary `Executor` with its warm slots. Verdicts depend on the image and the limits, so a
+node takes part only if its images are the very same and it is no slower than the limits allow for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from codecard.cluster import Cluster, Feeder, Node, Pool
+from codecard.cluster.feeder import Items
+from codecard.model import LANGUAGES, Execution, InfrastructureError, Stage
+from codecard.sandbox.executor import Executor
+from codecard.sandbox.host import stored_host_factor
+from codecard.sandbox.port import Image, Sandbox, Slot
+from codecard.sandbox.stages import Job
+
+
+class ExecutionActor:
+    """Runs on a node, `programs` at a time."""
+
+    def __init__(self, sandbox: str | None, languages: tuple[str, ...], plain: bool, programs: int) -> None:
+        self._name, self._languages, self._plain, self._programs = sandbox, languages, plain, programs
+
+    def open(self) -> dict[str, Any]:
+        """Open the sandbox and examine it; its images, for comparison with the others'."""
+        from codecard.sandbox import open_sandbox
+        from codecard.sandbox.doctor import LIMITS, examine
+
+        self._sandbox: Sandbox = open_sandbox(self._name)
+        images: dict[str, Image | str] = {}
+        for language in self._languages:
+            try:
+                images[language] = self._sandbox.image(language)
+            except InfrastructureError as error:
+                images[language] = str(error)
+        self._executor = Executor(self._sandbox, self._programs, plain=self._plain)
+        examine(self._executor, {name: LIMITS for name, image in images.items() if isinstance(image, Image)})
+        self._feeder = Feeder(self._execute, patient=True)
+        return {
+            "codecard": version("codecard"),
+            "sandbox": self._sandbox.name,
+            "images": images,
+            "host_factor": stored_host_factor(),
+        }
+
+    def _execute(self, items: Iterator[tuple[int, Job]]) -> Iterator[tuple[int, Execution]]:
+        jobs = (Job(tag=ticket, program=job.program, limits=job.limits) for ticket, job in items)
+        for job, execution in self._executor.execute(jobs):
+            assert isinstance(job.tag, int)
+            yield job.tag, execution
+
+    def step(self, items: Items, wait_s: float) -> Items:
+        return self._feeder.step(items, wait_s)
+
+    def close(self) -> None:
+        self._feeder.close()
+        self._executor.__exit__()
+        self._sandbox.close()
+
+
+class RaySandbox:
+    """The cluster's sandboxes as one: what its images are. Slots are opened by the actors alone."""
+
+    def __init__(
+        self, cluster: Cluster, sandbox: str | None, languages: Iterable[str] | None, *, plain: bool = False
+    ) -> None:
+        chosen = tuple(language for language in LANGUAGES if languages is None or language in languages)
+        self.pool = Pool(cluster, "execute", _Crew(cluster, (sandbox, chosen, plain)))
+        self.pool.start()
+        self.name = str(self.pool.facts["sandbox"])
+
+    def image(self, language: str) -> Image:
+        image = self.pool.facts["images"].get(language, f"no sandbox for {language} was asked for")
+        if not isinstance(image, Image):
+            raise InfrastructureError(f"{self.pool.facts['node']}: {image}")
+        return image
+
+    def open_slot(self, language: str, stage: Stage) -> Slot:
+        raise InfrastructureError(f"a slot for {language} is opened on a node, not here")
+
+    def close(self) -> None:
+        self.pool.close()
+
+
+class RayExecutor:
+    """What `Executor` is to one machine, for the nodes of `sandbox`. How busy they are is not known here."""
+
+    busy_s: float | None = None
+    workers: int | None = None
+
+    def __init__(self, sandbox: RaySandbox) -> None:
+        self._pool = sandbox.pool
+
+    def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Execution]]:
+        """Executions as they finish, in any order. Pulls jobs only as fast as they are run."""
+        source = _Stream(jobs)
+        try:
+            yield from self._pool.run(source)
+        finally:
+            source.stop.set()
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.close()
+
+
+class _Crew:
+    def __init__(self, cluster: Cluster, given: tuple[str | None, tuple[str, ...], bool]) -> None:
+        self._cluster, self._given = cluster, given
+
+    def per_node(self, node: Node) -> int:
+        return 1
+
+    def start(self, node: Node) -> Any:
+        return self._cluster.start(ExecutionActor, node, *self._given, self.programs(node))
+
+    def programs(self, node: Node) -> int:
+        return self._cluster.workers.programs or max(1, node.cpus)
+
+    def agree(self, first: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        for name in ("codecard", "sandbox"):
+            if first[name] != facts[name]:
+                return f"{name} {facts[name]} against {first[name]}"
+        for language, image in first["images"].items():
+            other = facts["images"][language]
+            if isinstance(image, Image) and image != other:
+                found = other.digest[:19] if isinstance(other, Image) else other
+                return f"the image of {language} is {found} against {image.digest[:19]}"
+        if facts["host_factor"] > first["host_factor"]:
+            return f"host factor {facts['host_factor']} against {first['host_factor']}"
+        return ""
+
+    def ahead(self, node: Node) -> int:
+        return 2 * self.programs(node)
+
+
+class _Stream:
+    """Jobs that come as they are made, read ahead in a thread of their own."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.stop = threading.Event()
+        self._jobs: queue.Queue[Job | BaseException | None] = queue.Queue(maxsize=4 * (os.cpu_count() or 1))
+        self._ended = False
+        threading.Thread(target=self._read, args=(jobs,), daemon=True).start()
+
+    def _read(self, jobs: Iterable[Job]) -> None:
+        try:
+            for job in jobs:
+                self._put(job)
+                if self.stop.is_set():
+                    return
+            self._put(None)
+        except BaseException as error:  # raised again where they are taken
+            self._put(error)
+
+    def _put(self, item: Job | BaseException | None) -> None:
+        while not self.stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._jobs.put(item, timeout=0.2)
+                return
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def waiting(self) -> None:
+        return None
+
+    def take(self, count: int) -> list[Job]:
+        taken: list[Job] = []
+        while len(taken) < count and not self._ended:
+            try:
+                item = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                self._ended = True
+            else:
+                taken.append(item)
+        return taken
