@@ -19,6 +19,7 @@ from codecard.cli.mt_bench import judge
 from codecard.cli.plan import plan_command
 from codecard.cli.reproduce import reproduce_command
 from codecard.cli.run import run_command, score_command
+from codecard.cli.submit import submit_command
 from codecard.model import LANGUAGES, CodecardError, UsageError
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(judge, name="judge")
 app.add_typer(card, name="card")
 app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
 app.command("score", help="Execute and score completions made elsewhere.")(score_command)
+app.command("submit", help="A run as shards on a batch system: Slurm, or this machine.")(submit_command)
 app.command("merge", help="The shards of a run become one run folder, scored anew.")(merge_command)
 app.command("reproduce", help="A card's numbers beside measured ones, with a verdict per cell.")(reproduce_command)
 app.command("doctor", help="Prove that this machine's sandbox and database work, before a run.")(doctor_command)
