@@ -344,10 +344,22 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--temperature", type=float, help="0 for one sample, else 0.8")
     parser.add_argument("--new", type=int, default=96, help="new tokens at most")
-    parser.add_argument("--slots", type=int, default=20)
+    parser.add_argument("--slots", help="default 20; with --device a list, default 1,64,192")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--arms", default="naive,reference,static,continuous,slots")
+    parser.add_argument("--arms", help="of those above, and vllm with --device; separated by commas")
+    parser.add_argument("--device", help="cuda or cpu: random weights of Stable Code 3B's shape")
+    parser.add_argument("--tiny", action="store_true", help="with --device: two narrow layers")
+    parser.add_argument("--requests", type=int, default=512, help="with --device")
     options = parser.parse_args()
+    if options.device:
+        import bench_generate_gpu
+
+        options.slots = options.slots or "1,64,192"
+        options.arms = options.arms or "naive,static,continuous,vllm,slots"
+        bench_generate_gpu.main(options)
+        return
+    options.slots = int(options.slots or 20)
+    options.arms = options.arms or "naive,reference,static,continuous,slots"
     if options.temperature is None:
         options.temperature = 0.0 if options.samples == 1 else 0.8
     import torch

@@ -3,7 +3,8 @@
 In float32 on a CPU a row's logits do not depend, bit for bit, on what else is decoded, because no shape that a
 row's arithmetic sees depends on it either. A prompt is prefilled at a width of its own, and the columns that a
 step reads come in sixteens: attention over masked columns adds zeros, in an order that sixteen columns more do
-not change. At least four rows are multiplied at a time: below that the matrix library takes other kernels.
+not change. Rows are multiplied in fours: for the one to three that are left over, in all or in one thread's share,
+the matrix library takes other kernels.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from codecard.generate.slot_cache import SlotCache
 class Shapes:
     """How tensors are rounded up, and when places are filled.
 
-    A step has at least `rows` rows and reads columns in multiples of `columns`, of which there are `first` to begin
+    A step has a multiple of `rows` rows and reads columns in multiples of `columns`, of which there are `first` to begin
     with. Prompts are prefilled at multiples of `prompts`, at most `prefill` tokens at a time, once `refill` places
     are free.
     """
@@ -70,7 +71,7 @@ class Stepper:
     def __init__(self, model: Any, slots: int, shapes: Shapes = _CPU, *, paged: bool = False) -> None:
         self._model = model
         self._shapes = shapes
-        self._places = max(slots, self._shapes.rows)
+        self._places = _round_up(slots, shapes.rows)
         self._accepts = inspect.signature(model.forward).parameters
         self._additive = model.config.get_text_config()._attn_implementation == "eager"
         self._least = torch.finfo(model.dtype).min
@@ -158,7 +159,7 @@ class Stepper:
         return [int(token) for token in tokens.tolist()]
 
     def _rows(self, live: int) -> int:
-        return max(live, self._shapes.rows)
+        return _round_up(live, self._shapes.rows)
 
     def _forward(self, rows: int, width: int) -> torch.Tensor:
         """Logits (rows, vocabulary) of the tokens at hand, over the first `width` columns."""
