@@ -21,6 +21,8 @@
 
 int plugin_is_GPL_compatible;
 
+void register_settle(const char *plugin);  // settle.cc
+
 namespace {
 
 constexpr int control = 3;
@@ -64,8 +66,6 @@ void become_compiler(long seconds) {
 double seconds_of(const timeval &time) { return time.tv_sec + time.tv_usec / 1e6; }
 
 void serve() {
-  // what the headers leave to be instantiated at the end of every translation unit is instantiated here, once
-  instantiate_pending_templates(0);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   say("ready\n");
   for (;;) {
@@ -96,5 +96,6 @@ void on_include(void *file, void *) {
 
 int plugin_init(plugin_name_args *info, plugin_gcc_version *) {
   register_callback(info->base_name, PLUGIN_INCLUDE_FILE, on_include, nullptr);
+  register_settle(info->base_name);
   return 0;
 }

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from codecard.model import Execution, Program
+from codecard.model import Execution, Program, Stage
 from codecard.sandbox import Executor, Job, open_sandbox
 from codecard.sandbox.known import GENEROUS
 
 pytestmark = pytest.mark.docker
 
 SEEN = {
-    language: tomllib.loads((Path(__file__).with_name("seen") / f"{language}.toml").read_text()) for language in ("js",)
+    language: tomllib.loads((Path(__file__).with_name("seen") / f"{language}.toml").read_text())
+    for language in ("cpp", "js")
 }
 
 
@@ -36,7 +37,9 @@ def run(executor: Executor, language: str, source: str) -> Execution:
 
 
 def shown(execution: Execution) -> tuple[object, ...]:
-    """All that the program let be known, but for addresses, process ids and a runtime's own last words."""
+    """All that the program let be known, but for addresses, process ids and a runtime's or compiler's own words."""
+    if execution.stage is Stage.BUILD:
+        return (execution.verdict,)
     said = re.sub(r"0x[0-9a-f]+|\(node:\d+\)", "", execution.stderr) if execution.signal is None else ""
     return execution.exit_code, execution.signal, execution.stdout, said
 
@@ -61,3 +64,17 @@ def test_javascript_is_not_forked(executors: tuple[Executor, Executor]) -> None:
     asked = "console.log(require('fs').readFileSync(`/proc/${process.ppid}/comm`, 'utf8').trim())"
     warm, plain = executors
     assert (run(warm, "js", asked).stdout, run(plain, "js", asked).stdout) == ("node\n", "python3\n")
+
+
+def test_the_library_of_instantiations_is_not_used(executors: tuple[Executor, Executor]) -> None:
+    """Where the forked compiler or the direct link fails every program is the plain command's: right, and slow."""
+    asked = """#include<assert.h>
+#include<bits/stdc++.h>
+int main() {
+    std::ifstream maps("/proc/self/maps");
+    std::string all((std::istreambuf_iterator<char>(maps)), std::istreambuf_iterator<char>());
+    std::cout << (all.find("libexercise.so") != std::string::npos);
+}
+"""
+    warm, plain = executors
+    assert (run(warm, "cpp", asked).stdout, run(plain, "cpp", asked).stdout) == ("1", "0")

@@ -9,7 +9,7 @@ import pytest
 
 from codecard.model import LANGUAGES, Verdict
 from codecard.sandbox.port import StageAnswer
-from codecard.sandbox.verdicts import build_verdict, publishable, run_verdict, worth_repeating
+from codecard.sandbox.verdicts import build_verdict, compiler_rejected, publishable, run_verdict, worth_repeating
 
 ENDED_WELL = StageAnswer(
     exit_code=0, signal=None, killed="", oom=False, proved=True, clean=True,
@@ -53,6 +53,34 @@ def test_an_out_of_memory_kill_is_called_a_crash() -> None:
     assert run_verdict(killed, "py", proof_planted=True) is Verdict.MEMORY
     assert build_verdict(killed) is Verdict.MEMORY
     assert run_verdict(replace(ENDED_WELL, oom=True), "py", proof_planted=True) is Verdict.PASSED
+
+
+REJECTION = failed(1, err=b"f.cpp:3:5: error: 'x' was not declared in this scope")
+
+
+def test_a_programs_own_error_is_compiled_twice() -> None:
+    assert compiler_rejected(REJECTION)
+    assert compiler_rejected(failed(1, err=b"f.java:3: error: ';' expected"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        replace(REJECTION, exit_code=3),  # the linker's
+        replace(REJECTION, exit_code=4),  # an internal error
+        replace(REJECTION, exit_code=None, signal=signal.SIGKILL),
+        replace(REJECTION, killed="cpu"),
+        replace(REJECTION, killed="server"),
+        replace(REJECTION, oom=True),
+        failed(1, err=b""),
+        failed(1, err=b"f.cpp:2: error: a\nf.cpp:3: fatal error: error writing to f.s: No space left on device"),
+        failed(1, err=b"f.cpp:2: internal compiler error: error: in cp_parser"),
+        failed(1, err=b"f.cpp:2:17: error: specialization of 'std::vector<int>' after instantiation"),
+    ],
+)
+def test_our_trouble_is_called_the_programs_error(answer: StageAnswer) -> None:
+    """A build that fails for a reason that the plain command may not have is the plain command's to judge."""
+    assert not compiler_rejected(answer)
 
 
 def test_a_program_that_raises_sigxcpu_is_called_a_time_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from codecard.model import Execution, Limits, Program, Stage, Verdict
 from codecard.sandbox import proof
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import Toolchain, toolchain
-from codecard.sandbox.verdicts import build_verdict, run_verdict, worth_repeating
+from codecard.sandbox.verdicts import build_verdict, compiler_rejected, run_verdict, worth_repeating
 from codecard.tasks.code import JAVATUPLES
 
 Slots = dict[tuple[str, Stage], Slot]
@@ -54,11 +55,10 @@ class Stages:
         return self._execution(ran, verdict, Stage.RUN), again
 
     def _build(self, files: dict[str, bytes]) -> StageAnswer:
-        """A warm build counts only when it succeeds: what does not build is the plain command's to say."""
+        """A warm build counts when it succeeds; of what fails, what the compiler rejects, where it is trusted."""
         tools, warm, limits = self.tools, self.tools.warm, self.job.limits.build
         assert limits is not None
-        fits = files[tools.source].startswith(warm.build_when.encode())
-        if self.warm and fits and (warm.build or warm.build_server):
+        if self.warm and (warm.build or warm.build_server) and self._fits(files[tools.source]):
             request = StageRequest(
                 command=warm.build,
                 files=files,
@@ -70,9 +70,16 @@ class Stages:
             answer = self._stage(Stage.BUILD, request)
             if build_verdict(answer) is None and answer.files:
                 return answer
+            if warm.build_failure_counts and compiler_rejected(answer):
+                return answer
         return self._stage(
             Stage.BUILD, StageRequest(command=tools.build, files=files, limits=limits, collect=tools.artifacts)
         )
+
+    def _fits(self, source: bytes) -> bool:
+        warm = self.tools.warm
+        unless = warm.build_unless and re.search(warm.build_unless.encode(), source)
+        return source.startswith(warm.build_when.encode()) and not unless
 
     def _run(self, files: dict[str, bytes], name: str) -> StageAnswer:
         warm, limits, options = self.tools.warm, self.job.limits.run, self.job.program.options

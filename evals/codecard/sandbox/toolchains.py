@@ -16,13 +16,17 @@ from codecard.tasks.paths import sandbox_dir
 class Warm:
     """The fast way to the same verdict. What it does not bring to a clean end is judged by the plain commands.
 
-    `build_when` is text that the source must begin with for the warm build to mean the same as the plain one.
+    `build_when` is text that the source must begin with, and `build_unless` a regular expression that must not be found
+    in it, for the warm build to mean the same as the plain one.
     """
 
     build: tuple[str, ...] = ()
     build_server: tuple[str, ...] = ()
     build_kind: str = ""
     build_when: str = ""
+    build_unless: str = ""
+    build_failure_counts: bool = False
+    """What the warm compiler rejects is rejected: it is the plain one, with exit code 1 and its diagnostics."""
     run: tuple[str, ...] = ()
     run_with_javatuples: tuple[str, ...] = ()
     run_server: tuple[str, ...] = ()

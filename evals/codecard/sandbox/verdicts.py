@@ -71,6 +71,16 @@ def build_verdict(answer: StageAnswer) -> Verdict | None:
     return Verdict.MEMORY if answer.oom else Verdict.BUILD_ERROR
 
 
+_REJECTED = re.compile(rb"\berror: ")
+_OTHER_TROUBLE = re.compile(rb"fatal error: |internal compiler error|after instantiation")
+
+
+def compiler_rejected(answer: StageAnswer) -> bool:
+    """Whether a failed build is the compiler's word on the program, and neither its own trouble nor our doing."""
+    plainly = answer.exit_code == 1 and not answer.killed and not answer.oom
+    return plainly and bool(_REJECTED.search(answer.stderr)) and not _OTHER_TROUBLE.search(answer.stderr)
+
+
 def run_verdict(answer: StageAnswer, language: str, *, proof_planted: bool) -> Verdict:
     if answer.killed:
         return _KILLED[answer.killed]
