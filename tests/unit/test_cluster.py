@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,9 @@ class Fake:
 
     def get(self, call: Call) -> Any:
         return call.answer()
+
+    def lost_is_told(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def kill(self, handle: Actor) -> None: ...
 
@@ -198,6 +202,7 @@ def test_a_node_that_joins_stays_idle() -> None:
     found += run
     assert len(found) == 20
     assert cluster.actors[1].most > 0
+    assert cluster.said == ["b joins: it can work"]
 
 
 def test_a_row_without_an_answer_is_waited_for() -> None:

@@ -7,11 +7,11 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from codecard.model import InfrastructureError, UsageError
+from codecard.model import CodecardError, InfrastructureError, UsageError
 
 FORMS = "programs at a time, or ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT, each with [,actors=N][,programs=N]"
 _OBJECT_STORE = 100 * 1024**2
@@ -96,6 +96,20 @@ class Cluster:
         options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": strategy, "max_restarts": 0}
         return self.ray.remote(kind).options(**options).remote(*arguments)
 
+    @contextlib.contextmanager
+    def lost_is_told(self) -> Iterator[None]:
+        """Whatever Ray raises once its head is gone, in a line. Raises InfrastructureError."""
+        try:
+            yield
+        except CodecardError:
+            raise
+        except Exception as error:
+            if self.ray.is_initialized():
+                raise
+            raise InfrastructureError(
+                f"the cluster is gone ({_line(error)}); the same command goes on from here, on another one too"
+            ) from None
+
     def kill(self, handle: Any) -> None:
         with contextlib.suppress(Exception):  # it is dead already
             self.ray.kill(handle, no_restart=True)
@@ -150,10 +164,14 @@ def _knock(address: str) -> None:
 
 
 def _nobody(address: str, error: Exception) -> InfrastructureError:
-    cause = " ".join(str(error).split())[:200] or type(error).__name__
+    cause = _line(error)
     if address == "local":
         return InfrastructureError(f"Ray could not start here: {cause}")
     return InfrastructureError(
         f"no Ray cluster answers at {address} ({cause}); start one with `ray start --head`, "
         "or use --workers ray for this machine alone"
     )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -7,6 +7,7 @@ yielded once, whoever finished it. Rows that three actors died of, on nodes that
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter, deque
@@ -107,13 +108,14 @@ class Pool:
 
         Raises what went wrong where none could be opened, and InfrastructureError where two do not agree.
         """
-        self._join()
-        deadline = time.monotonic() + START_S
-        while any(not member.open for member in self._members) and time.monotonic() < deadline:
-            had = bool(self.facts)
-            self._collect(strict=True)
-            if self.facts and not had:
-                deadline = min(deadline, time.monotonic() + GRACE_S)
+        with self.cluster.lost_is_told():
+            self._join()
+            deadline = time.monotonic() + START_S
+            while any(not member.open for member in self._members) and time.monotonic() < deadline:
+                had = bool(self.facts)
+                self._collect(strict=True)
+                if self.facts and not had:
+                    deadline = min(deadline, time.monotonic() + GRACE_S)
         if not self.facts:
             waited = f"no actor could {self.verb} within {START_S:.0f} s; `ray status` shows what the cluster lacks"
             nobody = f"no node of the cluster can {self.verb}; `ray status` shows what it lacks"
@@ -123,7 +125,7 @@ class Pool:
         """(row, result) as they are finished. A result of None: there was no answer."""
         self._seen = time.monotonic()
         while not self._stop.is_set():
-            with self._calls:
+            with self._calls, self.cluster.lost_is_told():
                 self._join()
                 for member in self._members:
                     self._feed(member, source)
@@ -136,7 +138,7 @@ class Pool:
     def close(self) -> None:
         """End the actors. Whoever runs the pool in another thread is let go first."""
         self._stop.set()
-        with self._calls:
+        with self._calls, contextlib.suppress(Exception):  # the cluster may be gone
             ray = self.cluster.ray
             if parting := [member.handle.close.remote() for member in self._members if member.open]:
                 ray.wait(parting, num_returns=len(parting), timeout=20)
@@ -223,6 +225,8 @@ class Pool:
             self.cluster.say(f"{text}; {member.node.name} is left out")
             self._failures[member.node.id] = FAILURES
             self._drop(member)
+        elif not strict:
+            self.cluster.say(f"{member.node.name} joins: it can {self.verb}")
 
     def _drop(self, member: Member) -> list[Task]:
         """Forget an actor; the tasks that it held."""
