@@ -18,7 +18,7 @@ from codecard.generate import GenerationRequest
 from codecard.generate.ray_ import GenerationActor, RayGenerator, _Problems
 from codecard.model import Completion, InfrastructureError, Sampling, UsageError
 from codecard.sandbox.port import Image
-from codecard.sandbox.ray_ import RayExecutor, RaySandbox, _Stream
+from codecard.sandbox.ray_ import ExecutionActor, RayExecutor, RaySandbox, _Stream
 
 
 class Gone(Exception):
@@ -351,7 +351,7 @@ def image(language: str, digest: str) -> Image:
 
 def sandbox_facts(digest: str, **other: Any) -> dict[str, Any]:
     images = {"py": image("py", digest), "php": "no sandbox image for php; build it"}
-    return {"codecard": "1", "sandbox": "docker", "images": images, "host_factor": 1.0, **other}
+    return {"codecard": "1", "sandbox": "docker", "images": images, **other}
 
 
 @pytest.mark.parametrize(
@@ -360,13 +360,24 @@ def sandbox_facts(digest: str, **other: Any) -> dict[str, Any]:
         (sandbox_facts("sha256:b"), "the image of py is sha256:b against sha256:a"),
         (sandbox_facts("sha256:a", sandbox="bwrap"), "sandbox bwrap against docker"),
         (sandbox_facts("sha256:a", codecard="2"), "codecard 2 against 1"),
-        (sandbox_facts("sha256:a", host_factor=2.0), "host factor 2.0 against 1.0"),
+        (sandbox_facts("sha256:a", images={"py": "none", "php": "none"}), "the image of py is missing"),
+        (
+            sandbox_facts("sha256:a", images={"py": image("py", "sha256:a"), "php": image("php", "sha256:c")}),
+            r"the image of php is sha256:c against missing \(no sandbox image for php",
+        ),
     ],
 )
 def test_a_node_with_another_sandbox_gives_verdicts(facts: dict[str, Any], why: str) -> None:
     cluster = Fake([node("a"), node("b")], facts={"a": sandbox_facts("sha256:a"), "b": facts})
     with pytest.raises(InfrastructureError, match=why):
         RaySandbox(cluster, None, None)  # type: ignore[arg-type]
+
+
+def test_a_slow_node_times_out_what_passes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host factor is above the one that the limits were made with: it does not open."""
+    monkeypatch.setattr("codecard.sandbox.ray_.stored_host_factor", lambda: 1.5)
+    with pytest.raises(InfrastructureError, match=r"too slow .* host factor 1\.5 against 1 "):
+        ExecutionActor(None, ("py",), False, 1.0, 1).open()
 
 
 def test_a_language_without_an_image_is_taken_for_one_with() -> None:

@@ -24,16 +24,24 @@ from codecard.sandbox.stages import Job
 
 
 class ExecutionActor:
-    """Runs on a node, `programs` at a time."""
+    """Runs on a node, `programs` at a time, under limits made for a machine `host_factor` times slower than ours."""
 
-    def __init__(self, sandbox: str | None, languages: tuple[str, ...], plain: bool, programs: int) -> None:
+    def __init__(
+        self, sandbox: str | None, languages: tuple[str, ...], plain: bool, host_factor: float, programs: int
+    ) -> None:
         self._name, self._languages, self._plain, self._programs = sandbox, languages, plain, programs
+        self._host_factor = host_factor
 
     def open(self) -> dict[str, Any]:
         """Open the sandbox and examine it; its images, for comparison with the others'."""
         from codecard.sandbox import open_sandbox
         from codecard.sandbox.doctor import LIMITS, examine
 
+        if (factor := stored_host_factor()) > self._host_factor:
+            raise InfrastructureError(
+                f"too slow for the limits of this run: host factor {factor:g} against {self._host_factor:g} where "
+                "codecard was started"
+            )
         self._sandbox: Sandbox = open_sandbox(self._name)
         images: dict[str, Image | str] = {}
         for language in self._languages:
@@ -48,7 +56,6 @@ class ExecutionActor:
             "codecard": version("codecard"),
             "sandbox": self._sandbox.name,
             "images": images,
-            "host_factor": stored_host_factor(),
         }
 
     def _execute(self, items: Iterator[tuple[int, Job]]) -> Iterator[tuple[int, Execution]]:
@@ -73,7 +80,7 @@ class RaySandbox:
         self, cluster: Cluster, sandbox: str | None, languages: Iterable[str] | None, *, plain: bool = False
     ) -> None:
         chosen = tuple(language for language in LANGUAGES if languages is None or language in languages)
-        self.pool = Pool(cluster, "execute", _Crew(cluster, (sandbox, chosen, plain)))
+        self.pool = Pool(cluster, "execute", _Crew(cluster, (sandbox, chosen, plain, stored_host_factor())))
         self.pool.start()
         self.name = str(self.pool.facts["sandbox"])
 
@@ -112,7 +119,7 @@ class RayExecutor:
 
 
 class _Crew:
-    def __init__(self, cluster: Cluster, given: tuple[str | None, tuple[str, ...], bool]) -> None:
+    def __init__(self, cluster: Cluster, given: tuple[str | None, tuple[str, ...], bool, float]) -> None:
         self._cluster, self._given = cluster, given
 
     def per_node(self, node: Node) -> int:
@@ -130,15 +137,16 @@ class _Crew:
                 return f"{name} {facts[name]} against {first[name]}"
         for language, image in first["images"].items():
             other = facts["images"][language]
-            if isinstance(image, Image) and image != other:
-                found = other.digest[:19] if isinstance(other, Image) else other
-                return f"the image of {language} is {found} against {image.digest[:19]}"
-        if facts["host_factor"] > first["host_factor"]:
-            return f"host factor {facts['host_factor']} against {first['host_factor']}"
+            if image != other and (isinstance(image, Image) or isinstance(other, Image)):
+                return f"the image of {language} is {_shown(other)} against {_shown(image)}"
         return ""
 
     def ahead(self, node: Node) -> int:
         return 2 * self.programs(node)
+
+
+def _shown(image: Image | str) -> str:
+    return image.digest[:19] if isinstance(image, Image) else f"missing ({image})"
 
 
 class _Stream:
