@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecard.model import Problem, Tests, UsageError
@@ -75,6 +75,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in FILES}
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     outcomes=st.lists(st.tuples(st.sampled_from((True, False, None)), st.integers(0, 4)), min_size=1, max_size=24),
     order=st.randoms(use_true_random=False),
@@ -126,6 +127,7 @@ def scores_of(run: Path) -> Row:
     return found
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 9), names=st.lists(st.text(max_size=6), unique=True, max_size=40))
 def test_a_problem_falls_to_no_shard_or_to_two(count: int, names: list[str]) -> None:
     for name in names:
