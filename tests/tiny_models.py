@@ -7,6 +7,7 @@ from typing import Any
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}a:"
 OWN: dict[str, dict[str, Any]] = {
+    "stablelm": {"hidden_size": 160, "num_attention_heads": 2, "num_key_value_heads": 2},
     "mistral": {"sliding_window": 16},
     "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global"], 2]]},
 }
@@ -17,8 +18,8 @@ def build(
 ) -> Path:
     """A two-layer random model over single bytes (ASCII and é), whose embedding table is wider than its tokenizer.
 
-    `kind` is llama (grouped heads), stablelm (rotary on a quarter of a head, as Stable Code has it), mistral (a
-    sliding window of 16 tokens, which the slot engine cannot hold) or gpt_neo (additive masks).
+    `kind` is llama (grouped heads), stablelm (heads of 80, rotary on a quarter of them, as Stable Code has it),
+    mistral (a sliding window of 16 tokens, which the slot engine cannot hold) or gpt_neo (additive masks).
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -41,20 +42,19 @@ def build(
     import torch
 
     torch.manual_seed(7)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=len(tokens) + 5,
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4 if kind == "stablelm" else 2,
-        max_position_embeddings=positions,
-        bos_token_id=0,
-        eos_token_id=1,
-        initializer_range=0.6,
-        **OWN.get(kind, {}),
-    )
+    shape = {
+        "vocab_size": len(tokens) + 5,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": positions,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "initializer_range": 0.6,
+    }
+    config = AutoConfig.for_model(kind, **(shape | OWN.get(kind, {})))
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

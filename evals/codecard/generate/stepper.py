@@ -26,9 +26,9 @@ from codecard.generate.slot_cache import SlotCache
 class Shapes:
     """How tensors are rounded up, and when places are filled.
 
-    A step has a multiple of `rows` rows and reads columns in multiples of `columns`, of which there are `first` to begin
-    with. Prompts are prefilled at multiples of `prompts`, at most `prefill` tokens at a time, once `refill` places
-    are free.
+    A step has a multiple of `rows` rows and reads a multiple of `columns` columns, of which there are `first` to
+    begin with. Prompts are prefilled at multiples of `prompts`, at most `prefill` tokens at a time, once `refill`
+    places are free.
     """
 
     rows: int
