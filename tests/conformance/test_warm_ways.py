@@ -17,7 +17,7 @@ pytestmark = pytest.mark.docker
 
 SEEN = {
     language: tomllib.loads((Path(__file__).with_name("seen") / f"{language}.toml").read_text())
-    for language in ("cpp", "js")
+    for language in ("cpp", "js", "rs")
 }
 
 
@@ -40,7 +40,7 @@ def shown(execution: Execution) -> tuple[object, ...]:
     """All that the program let be known, but for addresses, process ids and a runtime's or compiler's own words."""
     if execution.stage is Stage.BUILD:
         return (execution.verdict,)
-    said = re.sub(r"0x[0-9a-f]+|\(node:\d+\)", "", execution.stderr) if execution.signal is None else ""
+    said = re.sub(r"0x[0-9a-f]+|\(node:\d+\)|(?<=' )\(\d+\)", "", execution.stderr) if execution.signal is None else ""
     return execution.exit_code, execution.signal, execution.stdout, said
 
 
@@ -78,3 +78,10 @@ int main() {
 """
     warm, plain = executors
     assert (run(warm, "cpp", asked).stdout, run(plain, "cpp", asked).stdout) == ("1", "0")
+
+
+def test_the_rust_compiler_is_not_forked(executors: tuple[Executor, Executor]) -> None:
+    """Where the fork server does not come up every program is the plain command's: right, and slow."""
+    asked = 'fn main() { print!("{}", include_str!("/proc/self/environ").contains("LD_PRELOAD=")); }'
+    warm, plain = executors
+    assert (run(warm, "rs", asked).stdout, run(plain, "rs", asked).stdout) == ("true", "false")

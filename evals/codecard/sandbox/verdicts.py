@@ -71,7 +71,8 @@ def build_verdict(answer: StageAnswer) -> Verdict | None:
     return Verdict.MEMORY if answer.oom else Verdict.BUILD_ERROR
 
 
-_REJECTED = re.compile(rb"\berror: ")
+# Compilers name the place in the program; linkers and those who cannot read or write do not.
+_REJECTED = re.compile(rb"^\S+:\d+: error: |^\S+:\d+:\d+: error: |^error(?:\[E\d+\])?: .*\n +--> ", re.M)
 _OTHER_TROUBLE = re.compile(rb"fatal error: |internal compiler error|after instantiation")
 
 
