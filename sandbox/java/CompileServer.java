@@ -1,57 +1,112 @@
+import com.sun.tools.javac.api.JavacTaskImpl;
+import com.sun.tools.javac.api.JavacTaskPool;
+import com.sun.tools.javac.main.Main.Result;
 import java.io.BufferedReader;
+import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStream;
 import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.List;
+import java.util.stream.Stream;
 import javax.tools.JavaCompiler;
 import javax.tools.StandardJavaFileManager;
+import javax.tools.StandardLocation;
 import javax.tools.ToolProvider;
 
 /**
  * A compiler that has started: compiles /tmp/work/Problem.java into /tmp/work/out for each request, with the options
- * of the plain command. Speaks the protocol of codecard/sandbox/inside/servers.py on its standard streams. What it cannot
- * compile is judged by the plain command, so its diagnostics go nowhere.
+ * of the plain command. Speaks the protocol of codecard/sandbox/inside/servers.py on its standard streams; what the
+ * compiler says of a program that it rejects goes to /tmp/.err.
+ *
+ * First it tries with what it knows already of the platform's classes (the task pool of jshell). That knowledge is
+ * given up as soon as a program names classes of its own otherwise than the tests do, or does not compile: then it
+ * compiles as the plain command does, from nothing, and that alone is an answer when it fails.
  */
 final class CompileServer {
     private static final JavaCompiler COMPILER = ToolProvider.getSystemJavaCompiler();
     private static final PrintStream NOWHERE = new PrintStream(OutputStream.nullOutputStream());
+    private static final List<String> OPTIONS = List.of("-encoding", "UTF8", "-proc:none", "-cp", "/usr/share/java/javatuples.jar");
+    private static final int TROUBLE = 9;
+
+    private final StandardJavaFileManager files = COMPILER.getStandardFileManager(null, null, null);
+    private JavacTaskPool pool = new JavacTaskPool(1);
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answer = System.out;
         System.setOut(NOWHERE);
         System.setErr(NOWHERE);
-        Path exercise = Files.createTempDirectory("exercise");
-        Path source = exercise.resolve("Problem.java");
-        Files.writeString(source, Files.readString(Path.of("/opt/codecard/build/Exercise.java")));
-        for (int i = 0; i < Integer.parseInt(arguments[0]); i++) {
-            compile(source, exercise.resolve("out"));
-        }
-        try (var files = Files.walk(exercise)) {
-            files.sorted(java.util.Comparator.reverseOrder()).forEach(path -> path.toFile().delete());
-        }
+        CompileServer server = new CompileServer();
+        server.exercise(Integer.parseInt(arguments[0]));
         answer.print("ready\n");
         answer.flush();
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in));
         while (requests.readLine() != null) {
-            int status = compile(Path.of("/tmp/work/Problem.java"), Path.of("/tmp/work/out"));
+            int status = server.compile(Path.of("/tmp/work/Problem.java"), Path.of("/tmp/work/out"));
             answer.print(status + "\n");
             answer.flush();
         }
     }
 
-    /** 0 when it compiled, 1 when it did not or the compiler itself failed. Nothing is kept between programs. */
-    private static int compile(Path source, Path out) {
-        try (StandardJavaFileManager files = COMPILER.getStandardFileManager(null, null, null)) {
-            Files.createDirectories(out);
-            List<String> options = List.of("-encoding", "UTF8", "-proc:none", "-cp", "/usr/share/java/javatuples.jar",
-                "-d", out.toString());
-            var task = COMPILER.getTask(new java.io.OutputStreamWriter(NOWHERE), files, null, options, null,
-                files.getJavaFileObjects(source.toFile()));
-            return task.call() ? 0 : 1;
-        } catch (Throwable problem) {
-            return 1;
+    private int compile(Path source, Path out) {
+        try {
+            if (compileWithKnowledge(source, out)) {
+                return Result.OK.exitCode;
+            }
+            pool = new JavacTaskPool(1);
+            remove(out);
+            return compileFromNothing(source, out);
+        } catch (Throwable problem) { // the compiler's own, or no more stack or memory: who knows what is left of it
+            Runtime.getRuntime().halt(TROUBLE);
+            return TROUBLE;
+        }
+    }
+
+    /** Whether it compiled, to classes named as those of the tests: such leave nothing behind in the pool. */
+    private boolean compileWithKnowledge(Path source, Path out) throws IOException {
+        Files.createDirectories(out);
+        files.setLocation(StandardLocation.CLASS_OUTPUT, List.of(out.toFile()));
+        Result result = pool.getTask(new PrintWriter(NOWHERE), files, null, OPTIONS, null, files.getJavaFileObjects(source),
+            task -> ((JavacTaskImpl) task).doCall());
+        try (Stream<Path> made = Files.walk(out).skip(1)) {
+            return result.isOK() && made.allMatch(path -> path.getFileName().toString().matches("Problem(\\$.*)?\\.class"));
+        }
+    }
+
+    /** Exit code of the plain command, whose words go to /tmp/.err where it rejects the program. */
+    private int compileFromNothing(Path source, Path out) throws IOException {
+        Files.createDirectories(out);
+        StringWriter said = new StringWriter();
+        Result result;
+        try (StandardJavaFileManager own = COMPILER.getStandardFileManager(null, null, null)) {
+            List<String> options = Stream.concat(OPTIONS.stream(), Stream.of("-d", out.toString())).toList();
+            var task = COMPILER.getTask(said, own, null, options, null, own.getJavaFileObjects(source));
+            result = ((JavacTaskImpl) task).doCall();
+        }
+        if (!result.isOK()) {
+            Files.writeString(Path.of("/tmp/.err"), said.toString().replace(source.toString(), source.getFileName().toString()));
+        }
+        return result.exitCode;
+    }
+
+    private void exercise(int times) throws IOException {
+        Path folder = Files.createTempDirectory("exercise");
+        Path source = folder.resolve("Problem.java");
+        Files.copy(Path.of("/opt/codecard/build/Exercise.java"), source);
+        for (int i = 0; i < times; i++) {
+            compileWithKnowledge(source, folder.resolve("out"));
+        }
+        compileFromNothing(source, folder.resolve("out"));
+        remove(folder);
+    }
+
+    private static void remove(Path folder) throws IOException {
+        try (Stream<Path> all = Files.walk(folder)) {
+            all.sorted(Comparator.reverseOrder()).forEach(path -> path.toFile().delete());
         }
     }
 }

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.docker
 
 SEEN = {
     language: tomllib.loads((Path(__file__).with_name("seen") / f"{language}.toml").read_text())
-    for language in ("cpp", "js", "rs")
+    for language in ("cpp", "java", "js", "rs")
 }
 
 

@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from codecard.model import InfrastructureError, Stage, StageLimits
 from codecard.sandbox.cgroups import Cgroup, children_of
@@ -99,15 +100,16 @@ def _prepare_warm(language: str, digest: str) -> Path | None:
         made = Path(work) / "warm"
         made.mkdir()
         os.chmod(work, 0o755)  # noqa: S103 - a nobody has to get through
-        if os.geteuid() == 0:
-            os.chown(made, own_user(), own_user())
+        identity = _identity()
+        if identity:
+            os.chown(made, identity["user"], identity["group"])
         walls = _walls(Path("/"), language=language, warm=made, writable=True)
-        done = subprocess.run(  # type: ignore[call-overload]
+        done = subprocess.run(
             [*walls, "--", "sh", "/opt/codecard/build/warm.sh"],
             capture_output=True,
             check=False,
             cwd="/",
-            **_identity(),
+            **identity,
         )
         if done.returncode != 0:
             return None
@@ -154,14 +156,14 @@ def _walls(
     return [*command, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
-def _identity() -> dict[str, int | list[int]]:
+def _identity() -> dict[str, Any]:
     """As root, become a nobody first: a user namespace alone would keep root's rights on files."""
     user = own_user()
     return {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(
         [*_walls(root), "--", *command], capture_output=True, text=True, check=False, cwd="/", **_identity()
     )
 
@@ -175,7 +177,7 @@ class BubblewrapSlot:
         warm = _warm_folder(language, image.digest) if image.warm and root == Path("/") else None
         walls = _walls(root, door=door.folder, cgroup=self._cgroup, language=language, warm=warm)
         try:
-            self._process = subprocess.Popen(  # type: ignore[call-overload]
+            self._process = subprocess.Popen(
                 [*walls, "--", *agent_command()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd="/", **_identity(),
             )  # fmt: skip

@@ -11,7 +11,6 @@ from codecard.sandbox import proof
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.toolchains import Toolchain, toolchain
 from codecard.sandbox.verdicts import build_verdict, compiler_rejected, run_verdict, worth_repeating
-from codecard.tasks.code import JAVATUPLES
 
 Slots = dict[tuple[str, Stage], Slot]
 
@@ -83,8 +82,7 @@ class Stages:
 
     def _run(self, files: dict[str, bytes], name: str) -> StageAnswer:
         warm, limits, options = self.tools.warm, self.job.limits.run, self.job.program.options
-        tuples = JAVATUPLES in options and bool(warm.run_with_javatuples)
-        command = warm.run_with_javatuples if tuples else warm.run
+        command = warm.run_command(options, limits)
         if self.warm and (command or warm.run_server):
             request = StageRequest(
                 command=command,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from codecard.model import UsageError
+from codecard.model import StageLimits, UsageError
 from codecard.tasks.code import JAVATUPLES
 from codecard.tasks.paths import sandbox_dir
 
@@ -32,6 +32,11 @@ class Warm:
     run_server: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
     """Limits ("cpu", "wall") that a warm run may reach where the plain one does not: the plain command is asked."""
+
+    def run_command(self, options: tuple[str, ...], limits: StageLimits) -> tuple[str, ...]:
+        """Empty where a server runs the program. `{memory_bytes}` stands for the limit."""
+        command = self.run_with_javatuples if JAVATUPLES in options and self.run_with_javatuples else self.run
+        return tuple(word.replace("{memory_bytes}", str(limits.memory_bytes)) for word in command)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .measure import counted_cpu, oom_kills, over, usage, waited
 from .scratch import WORK, empty_writable
-from .servers import ServerFailed, compile_inside, fork_program, program_status
+from .servers import ServerFailed, compile_inside, compiler_said, fork_program, program_status
 from .walls import apply_limits, become_killable
 from .warm import SERVERS, forget_server, strays, warm_server
 
@@ -91,6 +91,7 @@ class Run:
         try:
             if kind == "inside":
                 self.status = compile_inside(warm_server(self.request), self.limits, lambda: self._all_cpu(0.0)) << 8
+                self.err.feed(compiler_said())
             elif kind == "fork":
                 self._fork()
         except ServerFailed as error:

@@ -4,8 +4,8 @@ and forks once per program, or that compiles inside itself.
 A server talks to the agent over file descriptor 3. It says `ready`; for each `go <cpu seconds>` a forking server
 forks, its child opens the two named pipes in the scratch folder as its stdout and stderr, says its pid, closes the
 channel and becomes the program; the server then says `<wait status> <user s> <system s> <peak KiB>`. A compiling
-server says only the status. Servers are as unreadable as the agent; programs can kill or stop them, and then the
-agent starts another.
+server says only the exit status, and leaves the compiler's words in a file in place of the second pipe. Servers
+are as unreadable as the agent; programs can kill or stop them, and then the agent starts another.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 OUT_PIPE, ERR_PIPE = "/tmp/.out", "/tmp/.err"  # noqa: S108 - the sandbox's own
 START_S = 60.0
 ANSWER_S = 10.0
+SAID_BYTES = 1 << 20
 
 
 class ServerFailed(Exception):
@@ -117,6 +118,13 @@ def program_status(server: Server) -> tuple[int, float, int]:
         return int(fields[0]), float(fields[1]) + float(fields[2]), int(fields[3]) * 1024
     except (IndexError, ValueError) as error:
         raise ServerFailed(f"the server's answer makes no sense: {fields}") from error
+
+
+def compiler_said() -> bytes:
+    """What a compiling server left of the compiler's words, their first part."""
+    with contextlib.suppress(FileNotFoundError), open(ERR_PIPE, "rb") as file:
+        return file.read(SAID_BYTES)
+    return b""
 
 
 def compile_inside(server: Server, limits: dict[str, Any], spent: Callable[[], float]) -> int:
