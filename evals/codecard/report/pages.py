@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from codecard.model import Comparison, Completion, Decision, Estimate
 from codecard.report import plots
+from codecard.report.facts import ELSEWHERE, facts_of, manifest_text, model_of
 from codecard.report.sql_tables import sql_grid, sql_remarks
-from codecard.report.stages import stages_text
 from codecard.score import Compared, is_rated, suite_of
 from codecard.store.outcomes import RunData
 from codecard.store.run_folder import Row
@@ -108,55 +107,6 @@ def p_text(p: float | None) -> str:
 # ---------------------------------------------------------------- a run
 
 
-ELSEWHERE = "completions made elsewhere"
-
-
-def model_of(manifest: Row) -> str:
-    recipe = manifest.get("recipe")
-    found = recipe.get("model") if isinstance(recipe, dict) else None
-    return str(found or manifest.get("model") or ELSEWHERE)
-
-
-def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
-    """What a reader must know before the numbers."""
-    manifest = run.manifest
-    recipe = manifest.get("recipe") if isinstance(manifest.get("recipe"), dict) else {}
-    assert isinstance(recipe, dict)
-    sampling = recipe.get("sampling")
-    facts: list[tuple[str, object]] = [
-        ("Model", model_of(manifest)),
-        ("Revision", recipe.get("revision")),
-        ("Profile", _name(manifest.get("profile"))),
-        ("Samples a problem", manifest.get("samples")),
-        ("Sampling", _sampling(sampling) if isinstance(sampling, dict) else None),
-        ("Data type", recipe.get("dtype")),
-        ("Backend", recipe.get("backend")),
-        ("Sandbox", manifest.get("sandbox")),
-        ("Judge", _judge(manifest.get("judge"))),
-        ("Completions", f"{len(run.completions):,}"),
-        ("Executions", f"{len(run.executions):,}"),
-        ("Void", f"{sum(score.value is None for score in run.scores):,}"),
-        ("Stages", stages_text(run.stages)),
-        ("Started", manifest.get("started") or manifest.get("created")),
-    ]
-    return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))
-
-
-def _name(value: object) -> object:
-    return value.get("name") if isinstance(value, dict) else value
-
-
-def _judge(judge: object) -> object:
-    """The judge's name, or the sentence that says what its scores may not be compared with."""
-    return judge.get("remark") or judge.get("name") if isinstance(judge, dict) else judge
-
-
-def _sampling(sampling: Mapping[str, object]) -> str:
-    if not sampling.get("temperature"):
-        return "greedy"
-    return f"temperature {sampling['temperature']}, top-p {sampling.get('top_p', 1)}"
-
-
 def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
     """`reported` maps task (or `suite/average`) to the published text of its number."""
     estimates = run.summary
@@ -174,10 +124,6 @@ def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
         version=version,
         warnings=remarks_of(run),
     )
-
-
-def manifest_text(manifest: Row) -> str:
-    return json.dumps(manifest, indent=1, ensure_ascii=False)
 
 
 Estimates = Mapping[str, Mapping[str, Estimate]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codecard.card.measurements import same_model
 from codecard.card.reported import load_reported, number
-from codecard.report.pages import model_of
+from codecard.report.facts import model_of
 from codecard.store.outcomes import RunData
 from codecard.tasks.paths import reported_dir
 

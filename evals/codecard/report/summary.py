@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from codecard.model import Comparison, UsageError
-from codecard.report.pages import DECISIONS, TableRow, comparison_table, model_of, remarks_of, results_tables
+from codecard.report.facts import model_of
+from codecard.report.pages import DECISIONS, TableRow, comparison_table, remarks_of, results_tables
 from codecard.report.text import markdown
 from codecard.score import Compared
 from codecard.store.outcomes import Outcomes, RunData
