@@ -16,6 +16,8 @@ from codecard.model import CodecardError, InfrastructureError, UsageError
 FORMS = "programs at a time, or ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT, each with [,actors=N][,programs=N]"
 _OBJECT_STORE = 100 * 1024**2
 """Bytes of a local cluster's object store: all that travels is text, a few rows at a time."""
+_ATTEMPTS = 3
+"""Of a client at a head that is too busy to take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +137,15 @@ def _connect(address: str) -> Any:
     except ImportError:
         raise InfrastructureError("--workers ray needs ray: pip install 'codecard[ray]'") from None
     _knock(address)
-    try:
-        ray.init(address, **options)
-    except Exception as error:  # Ray's many kinds of no cluster: connection, version, time-out
-        raise _nobody(address, error) from None
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            ray.init(address, **options)
+            break
+        except ConnectionAbortedError as error:  # a busy head gave up starting the server of this client
+            if not left:
+                raise _nobody(address, error) from None
+        except Exception as error:  # Ray's many kinds of no cluster: connection, version, time-out
+            raise _nobody(address, error) from None
     return ray
 
 
