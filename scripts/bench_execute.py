@@ -1,6 +1,7 @@
 """Programs a second: the bare command, the reference evaluator, the plain and the warm executor. Ratios, not absolutes.
 
-    CODECARD_DATA=… scripts/bench_execute.py [LANG …] [--programs 24] [--rounds 3] [--workers 2] [--reference WHEEL]
+    CODECARD_DATA=… scripts/bench_execute.py [LANG …] [--programs 24] [--copies 1] [--rounds 3] [--workers 2]
+                               [--reference WHEEL]
     scripts/bench_execute.py --run RUN [--reference WHEEL]
 
 All arms run the same programs with the same number of workers, interleaved round by round; medians of the ratios
@@ -46,6 +47,7 @@ def one(source):
         for command in (job["build"], job["run"]):
             if command and subprocess.run(command, cwd=folder, capture_output=True, timeout=60).returncode:
                 return
+time.sleep(1)
 start = time.monotonic()
 with ThreadPoolExecutor(job["workers"]) as pool:
     list(pool.map(one, [program for problem in job["problems"] for program in problem]))
@@ -65,6 +67,7 @@ for i, programs in enumerate(job["problems"]):
     names.append(f"/tmp/problem{i}.json")
     rows = {"name": str(i), "language": job["language"], "prompt": "", "tests": "", "completions": programs}
     pathlib.Path(names[-1]).write_text(json.dumps(rows))
+time.sleep(1)
 start = time.monotonic()
 for name in names:
     evaluate_problem("/tmp", name, job["workers"])
@@ -120,18 +123,19 @@ def ours(chosen: Programs, workers: int, *, plain: bool) -> float:
     with Executor(open_sandbox("docker"), workers, plain=plain) as executor:
         for name in chosen:  # one language at a time, so that every worker opens its slots
             first = [source for n, source in programs if n == name][: 2 * workers]
-            for _ in executor.execute(jobs([(name, f"{source}\n") for source in first])):
+            for _ in executor.execute(jobs([(name, f"{source} \n") for source in first])):
                 pass
+        time.sleep(1)
         start = time.monotonic()
         for _ in executor.execute(jobs(programs)):
             pass
         return time.monotonic() - start
 
 
-def recorded(data: Path, language: str, count: int) -> list[list[str]]:
+def recorded(data: Path, language: str, count: int, copies: int) -> list[list[str]]:
     path = data / f"completions/reference.{language}.jsonl"
     rows = [row for row in map(json.loads, path.read_text().splitlines()) if row["set"] == "gpt"]
-    return [[row["program"]] for row in rows[:count]]
+    return [[row["program"] + "\n" * extra] for extra in range(copies) for row in rows[:count]]
 
 
 def of_run(run: Path) -> Programs:
@@ -169,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("languages", nargs="*", default=list(LANGUAGES))
     parser.add_argument("--programs", type=int, default=24, help="a language")
+    parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--reference", type=Path, help="the reference evaluator's wheel")
@@ -179,7 +184,7 @@ def main() -> None:
     if options.run is None and not data:
         sys.exit("set CODECARD_DATA or give --run")
     chosen = of_run(options.run) if options.run else {
-        name: recorded(Path(str(data)), name, options.programs) for name in options.languages
+        name: recorded(Path(str(data)), name, options.programs, options.copies) for name in options.languages
     }  # fmt: skip
     print("| language | programs | bare, programs/s | reference | plain | warm | warm ÷ bare | warm ÷ reference |")
     print(f"|{'---|' * 8}")

@@ -1,6 +1,6 @@
 """Wall time of a run against its longer stage: 1.0 is perfect overlap, 2.0 one stage after the other.
 
-    CODECARD_DATA=… scripts/bench_overlap.py [--model embedded] [--suite multipl_e] [--languages cpp] [--limit 60]
+    CODECARD_DATA=… scripts/bench_overlap.py [--model embedded] [--suite multipl_e] [--languages cpp] [--limit 60] [--samples 1]
 
 Three things in a row: the model alone, its completions through the executors alone, and the run that does both. One
 worker and the plain executor by default, so that both stages take about as long on one core each.
@@ -35,8 +35,10 @@ def opened(options: argparse.Namespace) -> CodeEvaluator:
     return evaluator
 
 
-def generate(model: Generator, evaluator: CodeEvaluator, asking: Asking) -> tuple[float, list[Completion]]:
-    requests = [evaluator.request(problem, 0, asking) for problem in evaluator.problems()]
+def generate(
+    model: Generator, evaluator: CodeEvaluator, asking: Asking, samples: int
+) -> tuple[float, list[Completion]]:
+    requests = [evaluator.request(problem, i, asking) for problem in evaluator.problems() for i in range(samples)]
     began = time.monotonic()
     completions = list(model.generate(requests))
     return time.monotonic() - began, completions
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--suite", default="multipl_e")
     parser.add_argument("--languages", default="cpp")
     parser.add_argument("--limit", type=int, default=60, help="problems a language")
+    parser.add_argument("--samples", type=int, default=1, help="a problem; more than one are drawn at T 0.8")
     parser.add_argument("--max-new-tokens", type=int, default=48)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
@@ -64,10 +67,12 @@ def main() -> None:
     parser.add_argument("--sandbox", default="docker")
     options = parser.parse_args()
     style = PromptStyle.CHAT if options.model == "embedded" else PromptStyle.RAW
-    asking = Asking(style=style, sampling=Sampling(max_new_tokens=options.max_new_tokens), seed=0)
+    temperature = 0.8 if options.samples > 1 else 0.0
+    sampling = Sampling(temperature=temperature, max_new_tokens=options.max_new_tokens)
+    asking = Asking(style=style, sampling=sampling, seed=0)
     model = open_generator(options.model, batch_size=options.batch_size)
     evaluator = opened(options)
-    generating, completions = generate(model, evaluator, asking)
+    generating, completions = generate(model, evaluator, asking, options.samples)
     evaluator.close()
     evaluator = opened(options)  # a new one: the old has seen these programs
     executing = execute(evaluator, completions)
@@ -75,7 +80,7 @@ def main() -> None:
     evaluator = opened(options)
     with tempfile.TemporaryDirectory() as folder:
         plan = RunPlan(
-            out=Path(folder), profile=load_profile("card-2024-03"), suites=(options.suite,), samples=1, argv=(),
+            out=Path(folder), profile=load_profile("card-2024-03"), suites=(options.suite,), samples=options.samples, argv=(),
             model=options.model, limit=options.limit,
         )  # fmt: skip
         began = time.monotonic()
@@ -84,7 +89,10 @@ def main() -> None:
     evaluator.close()
     model.close()
     print(f"{len(completions)} completions: model alone {generating:.0f} s, executors alone {executing:.0f} s")
-    print(f"both: {wall:.0f} s, {wall / max(generating, executing):.2f} of the longer stage")
+    (stages,) = outcome.stages
+    longer = max(stages["generate_s"], stages["execute_s"] / options.workers)
+    print(f"both: {wall:.0f} s, {wall / max(generating, executing):.2f} of the longer stage alone, ", end="")
+    print(f"{stages['wall_s'] / longer:.2f} of the longer stage beside the other")
     print(stages_text(outcome.stages))
 
 

@@ -6,7 +6,7 @@ Speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3.
 import atexit
 
 # What programs of this kind import, standard library only; a program sees of it only that its imports are quick.
-# random seeds itself again in every fork.
+# random seeds itself again in every fork. Not threading: what it does after a fork costs more than its import is worth.
 import bisect  # noqa: F401
 import collections  # noqa: F401
 import copy  # noqa: F401
@@ -23,7 +23,6 @@ import re  # noqa: F401
 import resource
 import string  # noqa: F401
 import sys
-import threading
 import types
 import typing  # noqa: F401
 
@@ -69,11 +68,10 @@ def serve():
 
 def become_main():
     """The namespace of a script about to run, and what it finds in sys."""
-    from importlib.machinery import SourceFileLoader
-
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader("__main__", FILE)
     main = types.ModuleType("__main__")
     main.__dict__.update(
-        __file__=FILE, __builtins__=sys.modules["builtins"], __loader__=SourceFileLoader("__main__", FILE),
+        __file__=FILE, __builtins__=sys.modules["builtins"], __loader__=loader,
         __spec__=None, __package__=None, __cached__=None, __annotations__={},
     )  # fmt: skip
     sys.modules["__main__"] = main
@@ -104,7 +102,9 @@ def run(namespace):
 def finish(namespace, status):
     """What the interpreter does at its end, in its order; only the modules are not taken apart one by one, which
     after a fork costs more than all the rest."""
-    threading._shutdown()
+    threads = sys.modules.get("threading")
+    if isinstance(threads, types.ModuleType):
+        threads._shutdown()
     atexit._run_exitfuncs()
     namespace.clear()
     gc.collect()
@@ -117,6 +117,7 @@ def finish(namespace, status):
     os._exit(status)
 
 
+compile("pass", FILE, "exec")  # the first call makes a class for each kind of syntax node
 gc.collect()
 gc.freeze()  # what is loaded now stays shared between the forks
 serve()
