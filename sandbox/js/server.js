@@ -86,6 +86,11 @@ function exerciseLoader() {
   process.argv[1] = path;
   delete process.mainModule;
   fs.unlinkSync(program);
+  for (let i = 0; i < 3; i++) { // the queues that node empties after a program
+    process.nextTick(() => {});
+    Promise.resolve().then(() => {});
+    process._tickCallback();
+  }
   process.emit('beforeExit', 0);
   process.emit('exit', 0);
 }
