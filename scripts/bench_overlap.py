@@ -1,6 +1,7 @@
 """Wall time of a run against its longer stage: 1.0 is perfect overlap, 2.0 one stage after the other.
 
-    CODECARD_DATA=… scripts/bench_overlap.py [--model embedded] [--suite multipl_e] [--languages cpp] [--limit 60] [--samples 1]
+    CODECARD_DATA=… scripts/bench_overlap.py [--model embedded] [--suite multipl_e] [--languages cpp] [--limit 60]
+                               [--samples 1]
 
 Three things in a row: the model alone, its completions through the executors alone, and the run that does both. One
 worker and the plain executor by default, so that both stages take about as long on one core each.
@@ -80,8 +81,8 @@ def main() -> None:
     evaluator = opened(options)
     with tempfile.TemporaryDirectory() as folder:
         plan = RunPlan(
-            out=Path(folder), profile=load_profile("card-2024-03"), suites=(options.suite,), samples=options.samples, argv=(),
-            model=options.model, limit=options.limit,
+            out=Path(folder), profile=load_profile("card-2024-03"), suites=(options.suite,), samples=options.samples,
+            argv=(), model=options.model, limit=options.limit,
         )  # fmt: skip
         began = time.monotonic()
         outcome = run(plan, [evaluator], model, asking, Watcher())

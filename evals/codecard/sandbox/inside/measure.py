@@ -13,6 +13,15 @@ OOM_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("memory/memory.oo
 CPU_FILES = [f"{root}/{name}" for root in CGROUPS for name in ("cpuacct/cpuacct.usage", "cpu.stat")]
 
 
+def contents(path: str) -> bytes:
+    """Of a small file of the kernel's. Read for every program, so without the layers of `open`."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 1 << 16)
+    finally:
+        os.close(fd)
+
+
 def others() -> list[int]:
     """Every process in the namespace but the agent."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
@@ -24,8 +33,7 @@ def waited(pids: list[int]) -> dict[str, float]:
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
             for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as file:
-                    seconds[thread] = int(file.read().split()[1]) / 1e9
+                seconds[thread] = int(contents(f"/proc/{pid}/task/{thread}/schedstat").split()[1]) / 1e9
     return seconds
 
 
@@ -35,8 +43,7 @@ def usage(pids: list[int]) -> tuple[float, int, int]:
     tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rsplit(b")", 1)[1].split()
+            fields = contents(f"/proc/{pid}/stat").rsplit(b")", 1)[1].split()
             cpu += (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / tick
             memory += int(fields[21]) * page
             running += fields[0] == b"R"
@@ -46,9 +53,9 @@ def usage(pids: list[int]) -> tuple[float, int, int]:
 def over(limit: int, pids: list[int], resident: int) -> bool:
     """Whether processes hold more memory than this: as their cgroup counts it, or as they tell themselves."""
     for name in MEMORY_FILES:
-        with contextlib.suppress(OSError, ValueError), open(name) as file:
-            counts = dict(line.split() for line in file)
-            return sum(int(counts.get(key, 0)) for key in ("rss", "anon", "shmem")) > limit
+        with contextlib.suppress(OSError, ValueError):
+            counts = dict(line.split() for line in contents(name).splitlines())
+            return sum(int(counts.get(key, 0)) for key in (b"rss", b"anon", b"shmem")) > limit
     return resident > limit and (len(pids) > FEW or proportional(pids) > limit)
 
 
@@ -60,18 +67,19 @@ def proportional(pids: list[int]) -> int:
     """
     total = 0
     for pid in pids:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/smaps_rollup") as file:
-            total += next(int(line.split()[1]) * 1024 for line in file if line.startswith("Pss:"))
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = contents(f"/proc/{pid}/smaps_rollup").splitlines()
+            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
     return total
 
 
 def oom_kills() -> int:
     """How often the kernel killed in this cgroup for want of memory; 0 where that cannot be read."""
     for name in OOM_FILES:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(name) as file:
-            for line in file:
-                key, _, value = line.partition(" ")
-                if key == "oom_kill":
+        with contextlib.suppress(OSError, ValueError):
+            for line in contents(name).splitlines():
+                key, _, value = line.partition(b" ")
+                if key == b"oom_kill":
                     return int(value)
     return 0
 
@@ -82,9 +90,9 @@ def counted_cpu() -> float | None:
     What processes tell of themselves is not enough: who ignores SIGCHLD has children that leave no trace.
     """
     for name in CPU_FILES:
-        with contextlib.suppress(OSError, ValueError, IndexError), open(name) as file:
-            words = file.read().split()
-            total = int(words[1]) / 1e6 if words[0] == "usage_usec" else int(words[0]) / 1e9
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            words = contents(name).split()
+            total = int(words[1]) / 1e6 if words[0] == b"usage_usec" else int(words[0]) / 1e9
             own = resource.getrusage(resource.RUSAGE_SELF)
             return total - own.ru_utime - own.ru_stime
     return None

@@ -20,11 +20,14 @@ SILENT = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1, 
 def place_files(names: list[str], contents: list[bytes]) -> None:
     os.mkdir(WORK, 0o700)
     for name, content in zip(names, contents, strict=True):
-        path = os.path.join(WORK, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
+        if folder := os.path.dirname(name):
+            os.makedirs(os.path.join(WORK, folder), exist_ok=True)
+        with open(os.path.join(WORK, name), "wb", opener=executable) as file:
             file.write(content)
-        os.chmod(path, 0o700)
+
+
+def executable(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o700)
 
 
 def collect(names: list[str], limit: int) -> dict[str, bytes] | None:
