@@ -23,7 +23,18 @@ function exercise() {
   ]) require(name);
   withoutStderr(exerciseAssert);
   exerciseConsole();
-  exerciseLoader();
+  exerciseLoader(20);
+  collectGarbage();
+  exerciseLoader(2); // what was collected and is always needed
+}
+
+// All this was young, and the room for the young may be nearly full of it: each child would have to collect it anew.
+function collectGarbage() {
+  const { setFlagsFromString } = require('v8');
+  setFlagsFromString('--expose-gc'); // for contexts made from now on
+  const collect = require('vm').runInNewContext('gc');
+  setFlagsFromString('--no-expose-gc');
+  collect();
 }
 
 function withoutStderr(run) { // an AssertionError asks whether it is a terminal
@@ -68,13 +79,13 @@ function exerciseConsole() {
   }
 }
 
-function exerciseLoader() {
+function exerciseLoader(times) {
   const fs = require('fs');
   const { runMain } = require('module');
   const program = '/tmp/exercise.js';
   const path = process.argv[1];
   process.argv[1] = program;
-  for (let i = 0; i < 20; i++) {
+  for (let i = 0; i < times; i++) {
     fs.writeFileSync(program, `
       function candidate${i}(values) { return values.map(value => value + ${i}); }
       const assert = require('node:assert');
@@ -82,6 +93,14 @@ function exerciseLoader() {
       test();`);
     runMain(program);
     delete require.cache[program];
+  }
+  fs.writeFileSync(program, 'function (');
+  for (let i = 0; i < 3; i++) {
+    try {
+      runMain(program);
+    } catch (error) {
+      void error.stack;
+    }
   }
   process.argv[1] = path;
   delete process.mainModule;

@@ -63,6 +63,7 @@ def test_a_programs_own_error_is_compiled_twice() -> None:
     assert compiler_rejected(failed(1, err=b"f.java:3: error: ';' expected"))
     assert compiler_rejected(failed(1, err=b"warning: x\n\nerror[E0425]: cannot find value `y`\n --> f.rs:2:5\n"))
     assert compiler_rejected(failed(1, err=b"error: expected one of `!` or `::`\n  --> f.rs:2:5\n"))
+    assert compiler_rejected(failed(1, err=b"f.cpp:3:9: fatal error: x.h: No such file or directory\n    3 | #include"))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,7 @@ def test_a_programs_own_error_is_compiled_twice() -> None:
         failed(1, err=b"error: linking with `cc` failed: exit status: 1\n  |\n  = note: undefined reference to `f`"),
         failed(1, err=b"cc1plus: error: out of something"),
         failed(1, err=b"f.cpp:2: error: a\nf.cpp:3: fatal error: error writing to f.s: No space left on device"),
+        failed(1, err=b"f.cpp:2:1: error: a\ncc1plus: fatal error: can't open f.s: No such file or directory"),
         failed(1, err=b"f.cpp:2: internal compiler error: error: in cp_parser"),
         failed(1, err=b"f.cpp:2:17: error: specialization of 'std::vector<int>' after instantiation"),
     ],

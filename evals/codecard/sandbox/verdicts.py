@@ -72,8 +72,11 @@ def build_verdict(answer: StageAnswer) -> Verdict | None:
 
 
 # Compilers name the place in the program; linkers and those who cannot read or write do not.
-_REJECTED = re.compile(rb"^\S+:\d+: error: |^\S+:\d+:\d+: error: |^error(?:\[E\d+\])?: .*\n +--> ", re.M)
-_OTHER_TROUBLE = re.compile(rb"fatal error: |internal compiler error|after instantiation")
+# A header that is not there ends a compiler, too, and is as much the program's doing.
+_REJECTED = re.compile(rb"^\S+:\d+: error: |^\S+:\d+:\d+: (?:fatal )?error: |^error(?:\[E\d+\])?: .*\n +--> ", re.M)
+_OTHER_TROUBLE = re.compile(
+    rb"fatal error: (?!\S+: No such file or directory$)|internal compiler error|after instantiation", re.M
+)
 
 
 def compiler_rejected(answer: StageAnswer) -> bool:
