@@ -6,8 +6,8 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.OutputStream;
 import java.io.PrintStream;
-import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Comparator;
@@ -24,8 +24,8 @@ import javax.tools.ToolProvider;
  * compiler says of a program that it rejects goes to /tmp/.err.
  *
  * First it tries with what it knows already of the platform's classes (the task pool of jshell). That knowledge is
- * given up as soon as a program names classes of its own otherwise than the tests do, or does not compile: then it
- * compiles as the plain command does, from nothing, and that alone is an answer when it fails.
+ * given up as soon as a program names classes of its own otherwise than the tests do, or does not compile. Where there
+ * was any, such a program is compiled again as the plain command does it, from nothing: that alone is an answer then.
  */
 final class CompileServer {
     private static final JavaCompiler COMPILER = ToolProvider.getSystemJavaCompiler();
@@ -35,6 +35,7 @@ final class CompileServer {
 
     private final StandardJavaFileManager files = COMPILER.getStandardFileManager(null, null, null);
     private JavacTaskPool pool = new JavacTaskPool(1);
+    private boolean knowing;
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answer = System.out;
@@ -54,43 +55,44 @@ final class CompileServer {
 
     private int compile(Path source, Path out) {
         try {
-            if (compileWithKnowledge(source, out)) {
-                return Result.OK.exitCode;
+            boolean knew = knowing;
+            StringWriter said = new StringWriter();
+            Result result = compileWithKnowledge(source, out, said);
+            if (!knowing && knew) {
+                remove(out);
+                result = compileFromNothing(source, out, said = new StringWriter());
             }
-            pool = new JavacTaskPool(1);
-            remove(out);
-            return compileFromNothing(source, out);
+            if (!result.isOK()) {
+                Files.writeString(Path.of("/tmp/.err"), said.toString().replace(source.toString(), source.getFileName().toString()));
+            }
+            return result.exitCode;
         } catch (Throwable problem) { // the compiler's own, or no more stack or memory: who knows what is left of it
             Runtime.getRuntime().halt(TROUBLE);
             return TROUBLE;
         }
     }
 
-    /** Whether it compiled, to classes named as those of the tests: such leave nothing behind in the pool. */
-    private boolean compileWithKnowledge(Path source, Path out) throws IOException {
+    /** What was known is known no more unless it compiled, to classes named as those of the tests: such leave nothing behind. */
+    private Result compileWithKnowledge(Path source, Path out, Writer said) throws IOException {
         Files.createDirectories(out);
         files.setLocation(StandardLocation.CLASS_OUTPUT, List.of(out.toFile()));
-        Result result = pool.getTask(new PrintWriter(NOWHERE), files, null, OPTIONS, null, files.getJavaFileObjects(source),
+        Result result = pool.getTask(said, files, null, OPTIONS, null, files.getJavaFileObjects(source),
             task -> ((JavacTaskImpl) task).doCall());
         try (Stream<Path> made = Files.walk(out).skip(1)) {
-            return result.isOK() && made.allMatch(path -> path.getFileName().toString().matches("Problem(\\$.*)?\\.class"));
+            knowing = result.isOK() && made.allMatch(path -> path.getFileName().toString().matches("Problem(\\$.*)?\\.class"));
         }
+        if (!knowing) {
+            pool = new JavacTaskPool(1);
+        }
+        return result;
     }
 
-    /** Exit code of the plain command, whose words go to /tmp/.err where it rejects the program. */
-    private int compileFromNothing(Path source, Path out) throws IOException {
+    private Result compileFromNothing(Path source, Path out, Writer said) throws IOException {
         Files.createDirectories(out);
-        StringWriter said = new StringWriter();
-        Result result;
         try (StandardJavaFileManager own = COMPILER.getStandardFileManager(null, null, null)) {
             List<String> options = Stream.concat(OPTIONS.stream(), Stream.of("-d", out.toString())).toList();
-            var task = COMPILER.getTask(said, own, null, options, null, own.getJavaFileObjects(source));
-            result = ((JavacTaskImpl) task).doCall();
+            return ((JavacTaskImpl) COMPILER.getTask(said, own, null, options, null, own.getJavaFileObjects(source))).doCall();
         }
-        if (!result.isOK()) {
-            Files.writeString(Path.of("/tmp/.err"), said.toString().replace(source.toString(), source.getFileName().toString()));
-        }
-        return result.exitCode;
     }
 
     private void exercise(int times) throws IOException {
@@ -98,9 +100,9 @@ final class CompileServer {
         Path source = folder.resolve("Problem.java");
         Files.copy(Path.of("/opt/codecard/build/Exercise.java"), source);
         for (int i = 0; i < times; i++) {
-            compileWithKnowledge(source, folder.resolve("out"));
+            compileWithKnowledge(source, folder.resolve("out"), Writer.nullWriter());
         }
-        compileFromNothing(source, folder.resolve("out"));
+        compileFromNothing(source, folder.resolve("out"), Writer.nullWriter());
         remove(folder);
     }
 
