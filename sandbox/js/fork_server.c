@@ -1,27 +1,19 @@
 // Makes a started node fork once per program. Loaded twice, with one state: by LD_PRELOAD, so that its own
 // definitions of what node and libuv call stand before theirs, and by server.js as an addon, whose initialisation
-// is the fork server. Speaks the protocol of codecard/sandbox/inside/servers.py on descriptor 3.
+// is the fork server.
 //
 // Only the thread that forks is in the child. V8 is asked for no other (--single-threaded); those that node's
 // platform has all the same would be waited for at the end. A child therefore ends where node has settled its exit
 // code, before node takes itself apart.
 
 #define _GNU_SOURCE
+#include "../common/fork_server.h"
+#include "../common/large_pages.h"
+
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-enum { control = 3 };
 
 #define SPIN_EVENT_LOOP _ZN4node13SpinEventLoopEPNS_11EnvironmentE
 #define EXIT_HANDLER _ZN4node25DefaultProcessExitHandlerEPNS_11EnvironmentEi
@@ -123,90 +115,19 @@ void BLOCKING_DRAIN(void *runner) {
   pthread_mutex_unlock(&tasks_lock);
 }
 
-// Code on large pages of the server's own: a fork then has all of it at once, and finds none of it page by page.
-static void enlarge_code(void) {
-  enum { page = 2 << 20 };
-  FILE *maps = fopen("/proc/self/maps", "r");
-  char line[512], rights[8], name[256];
-  unsigned long from, to;
-  while (maps && fgets(line, sizeof line, maps)) {
-    name[0] = 0;
-    if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255s", &from, &to, rights, name) < 3) continue;
-    if (strcmp(rights, "r-xp") != 0 || !strstr(name, "libnode.so")) continue;
-    unsigned long first = (from + page - 1) & ~(page - 1UL), last = to & ~(page - 1UL);
-    if (first >= last) continue;
-    size_t length = last - first;
-    char *room = mmap(NULL, length + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (room == MAP_FAILED) continue;
-    char *copy = (char *)(((unsigned long)room + page - 1) & ~(page - 1UL));
-    madvise(copy, length, MADV_HUGEPAGE);
-    memcpy(copy, (void *)first, length);
-    if (mprotect(copy, length, PROT_READ | PROT_EXEC) == 0)
-      mremap(copy, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)first);
-    munmap(room, length + page);
-  }
-  if (maps) fclose(maps);
-}
-
-static void say(const char *text) {
-  if (write(control, text, strlen(text)) < 0) _exit(1);
-}
-
-static long requested_seconds(void) {
-  char line[64];
-  size_t length = 0;
-  while (length + 1 < sizeof line) {
-    if (read(control, line + length, 1) != 1) _exit(0);
-    if (line[length++] == '\n') break;
-  }
-  line[length] = 0;
-  return strtol(line + 3, NULL, 10);
-}
-
-static void redirect(const char *path, int target) {
-  int fd = open(path, O_WRONLY);
-  if (fd < 0 || dup2(fd, target) < 0) _exit(1);
-  close(fd);
-  unlink(path);
-}
-
 static void become_program(long seconds) {
   is_program = 1;
-  redirect("/tmp/.out", 1);
-  redirect("/tmp/.err", 2);
-  setsid();
-  struct rlimit cpu = {seconds, seconds + 1};
-  setrlimit(RLIMIT_CPU, &cpu);
+  begin_program(seconds);
   prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
   if (uv_loop_fork(uv_default_loop()) != 0) _exit(1);
-  char pid[32];
-  snprintf(pid, sizeof pid, "%d\n", (int)getpid());
-  say(pid);
-  close(control);
+  tell_pid();
 }
-
-static double seconds_of(struct timeval time) { return time.tv_sec + time.tv_usec / 1e6; }
 
 // The addon's initialisation: returns in each child, never in the server.
 void *napi_register_module_v1(void *environment, void *exports) {
   if (is_program) return exports;
-  enlarge_code();
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  say("ready\n");
-  for (;;) {
-    long seconds = requested_seconds();
-    pid_t pid = fork();
-    if (pid == 0) {
-      become_program(seconds);
-      napi_create_int32(environment, getpid(), &exports);
-      return exports;
-    }
-    int status = 0;
-    struct rusage used = {0};
-    if (pid < 0 || wait4(pid, &status, 0, &used) != pid) _exit(1);
-    char answer[128];
-    snprintf(answer, sizeof answer, "%d %f %f %ld\n", status, seconds_of(used.ru_utime), seconds_of(used.ru_stime),
-             used.ru_maxrss);
-    say(answer);
-  }
+  enlarge_code("libnode.so");
+  become_program(next_program());
+  napi_create_int32(environment, getpid(), &exports);
+  return exports;
 }

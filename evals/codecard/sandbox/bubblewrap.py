@@ -144,6 +144,7 @@ def _walls(
     if (root / "opt/codecard").is_dir():
         command += ["--ro-bind", str(root / "opt/codecard"), "/opt/codecard"]
     elif warm is not None:
+        command += ["--ro-bind", str(sandbox_dir() / "common"), "/opt/codecard/common"]
         command += ["--ro-bind", str(sandbox_dir() / language), "/opt/codecard/build"]
         command += ["--bind" if writable else "--ro-bind", str(warm), "/opt/codecard/warm"]
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108

@@ -35,7 +35,7 @@ def read_version(client: Any, digest: str, language: str) -> str:
 def recipe_hash(language: str) -> str:
     """Hash of everything an image is made from, besides the packages' archive."""
     folder = sandbox_dir()
-    files = [folder / "Dockerfile", *sorted((folder / language).rglob("*"))]
+    files = [folder / "Dockerfile", *sorted((folder / "common").rglob("*")), *sorted((folder / language).rglob("*"))]
     digest = hashlib.sha256()
     for path in files:
         if path.is_file():
