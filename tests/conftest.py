@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,32 @@ def absent() -> Callable[[str, str], None]:
 
 def _existing(candidate: Path | None) -> Path | None:
     return candidate if candidate is not None and candidate.is_dir() else None
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread of torch's in this process and in those it starts: several on few cores crawl."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def embedded(one_thread: None) -> Path:
+    """The folder of the embedded model."""
+    from codecard.generate.embedded import embedded_folder
+    from codecard.model import InfrastructureError
+
+    pytest.importorskip("transformers")
+    try:
+        return embedded_folder()
+    except InfrastructureError as error:
+        missing("no embedded model", str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from codecard.generate import GenerationRequest, Message, open_generator
-from codecard.generate.embedded import NAME, embedded_folder
+from codecard.generate.embedded import NAME
 from codecard.generate.stops import token_bytes
 from codecard.generate.transformers_ import TransformersGenerator
-from codecard.model import Completion, FinishReason, InfrastructureError, Sampling
+from codecard.model import Completion, FinishReason, Sampling
 
 pytestmark = pytest.mark.embedded
 
@@ -30,32 +30,16 @@ STOPS = {"add": ("\ndef", "\n\n\n"), "loop": ("\n\n",), "js": ("\n}",), "text": 
 
 
 @pytest.fixture(scope="module")
-def folder(absent: Callable[[str, str], None]) -> Iterator[Path]:
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # threads of several test workers on few cores crawl
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield embedded_folder()
-        except InfrastructureError as error:
-            absent("no embedded model", str(error))
-        finally:
-            torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Any:
+def tokenizer(embedded: Path) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(embedded)
 
 
 @pytest.fixture(scope="module")
-def one(folder: Path) -> Iterator[TransformersGenerator]:
+def one(embedded: Path) -> Iterator[TransformersGenerator]:
     """The plain path: one prompt at a time."""
-    generator = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=1, name=NAME)
+    generator = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=1, name=NAME)
     yield generator
     generator.close()
 
@@ -111,22 +95,22 @@ def test_token_bytes_differ_from_decoding(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8])
-def test_company_changes_real_completions(one: TransformersGenerator, folder: Path, temperature: float) -> None:
+def test_company_changes_real_completions(one: TransformersGenerator, embedded: Path, temperature: float) -> None:
     """In float32 a completion is the same alone, in 4 and in 32 places, in any order, and by the library itself."""
     asked = requests(Sampling(temperature=temperature, top_p=0.95, max_new_tokens=12))
     alone = texts(one.generate(asked))
     for slots in (4, 32):
-        engine = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=slots)
+        engine = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=slots)
         assert texts(engine.generate(random.Random(slots).sample(asked, len(asked)))) == alone
-    naive = open_generator(f"hf-naive:{folder}", device="cpu", dtype="float32")
+    naive = open_generator(f"hf-naive:{embedded}", device="cpu", dtype="float32")
     assert texts(naive.generate(asked)) == alone
     assert set(alone) == {*RAW_PROMPTS, "chat"}
 
 
-def test_samples_depend_on_their_number(one: TransformersGenerator, folder: Path) -> None:
+def test_samples_depend_on_their_number(one: TransformersGenerator, embedded: Path) -> None:
     """One sample of a problem is the first of ten that share a prefill."""
     asked = [dataclasses.replace(requests(WARM)[0], sample=n) for n in range(10)]
-    ten = TransformersGenerator(str(folder), device="cpu", dtype="float32", batch_size=10)
+    ten = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=10)
     found = {c.sample: c.text for c in ten.generate(asked)}
     assert found[0] == next(iter(one.generate(asked[:1]))).text
     assert len(set(found.values())) > 5

@@ -20,8 +20,7 @@ import pytest
 from tests.model_servers import free_port, running, transformers_serve, vllm_server
 
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
-from codecard.generate.embedded import embedded_folder
-from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, Sampling, UsageError
+from codecard.model import Completion, FinishReason, PromptStyle, Sampling, UsageError
 from codecard.tasks.cutting import truncate
 
 pytestmark = pytest.mark.embedded
@@ -51,30 +50,15 @@ class Backend:
     keeps_stop: bool = True
 
 
-@pytest.fixture(scope="module")
-def folder(absent: Callable[[str, str], None]) -> Iterator[Path]:
-    torch = pytest.importorskip("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # threads of several test workers on few cores crawl
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield embedded_folder()
-        except InfrastructureError as error:
-            absent("no embedded model", str(error))
-        finally:
-            torch.set_num_threads(threads)
-
-
-def served(name: str, folder: Path, log: Path) -> Iterator[Backend]:
+def served(name: str, embedded: Path, log: Path) -> Iterator[Backend]:
     port = free_port()
     ours = name == "transformers serve"
-    command = transformers_serve(folder, port) if ours else vllm_server(VLLM_PYTHON, folder, port)
+    command = transformers_serve(embedded, port) if ours else vllm_server(VLLM_PYTHON, embedded, port)
     with running(command, port, log) as url:
         yield Backend(
             name=name,
             # one request at a time: `transformers serve` seeds one generator that all requests draw from
-            open=lambda: open_generator(f"openai:{folder}", base_url=url, batch_size=1 if ours else 4),
+            open=lambda: open_generator(f"openai:{embedded}", base_url=url, batch_size=1 if ours else 4),
             reasons=not ours,
             keeps_stop=True,
         )
@@ -84,7 +68,7 @@ def served(name: str, folder: Path, log: Path) -> Iterator[Backend]:
     scope="module", params=["transformers", "transformers serve", "lm-eval", "vllm", "vllm server"], ids=lambda p: p
 )
 def backend(
-    request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, embedded: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Backend]:
     name = str(request.param)
     if name.startswith("vllm") and not VLLM_PYTHON and not HERE:
@@ -92,12 +76,14 @@ def backend(
     if name == "vllm" and not HERE:
         pytest.skip("run by test_vllm_breaks_the_contract, in vLLM's own environment")
     if name == "transformers":
-        yield Backend(name=name, open=lambda: open_generator(str(folder), device="cpu", dtype="float32", batch_size=4))
+        yield Backend(
+            name=name, open=lambda: open_generator(str(embedded), device="cpu", dtype="float32", batch_size=4)
+        )
     elif name == "vllm":
-        yield Backend(name=name, open=lambda: open_generator(f"vllm:{folder}", dtype="float32", batch_size=4))
+        yield Backend(name=name, open=lambda: open_generator(f"vllm:{embedded}", dtype="float32", batch_size=4))
     elif name == "lm-eval":
         pytest.importorskip("lm_eval")
-        spec = f"lm-eval:hf,pretrained={folder},dtype=float32,batch_size=4"
+        spec = f"lm-eval:hf,pretrained={embedded},dtype=float32,batch_size=4"
         yield Backend(
             name=name,
             open=lambda: open_generator(spec, device="cpu"),
@@ -108,7 +94,7 @@ def backend(
     else:
         pytest.importorskip("openai")
         log = tmp_path_factory.mktemp("server") / "log.txt"
-        yield from served(name, folder, log)
+        yield from served(name, embedded, log)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +134,10 @@ def test_row_is_lost_or_doubled(generator: Generator, backend: Backend) -> None:
         assert row.prompt_tokens == 5
 
 
-def test_text_differs_from_transformers(generator: Generator, folder: Path) -> None:
+def test_text_differs_from_transformers(generator: Generator, embedded: Path) -> None:
     """Greedy float32 text, cut by the one rule for all backends, is what our own transformers backend writes."""
     asked = [ask(problem, stops=("\n\n", ".")) for problem in PROMPTS]
-    oracle = open_generator(str(folder), device="cpu", dtype="float32")
+    oracle = open_generator(str(embedded), device="cpu", dtype="float32")
     wanted, found = made(oracle.generate(asked)), made(generator.generate(asked))
     oracle.close()
     for key, row in wanted.items():
@@ -241,11 +227,11 @@ def test_long_prompt_is_cut_in_silence(generator: Generator, backend: Backend) -
     assert found["text", 0].text
 
 
-def test_chat_gets_two_beginnings(generator: Generator, backend: Backend, folder: Path) -> None:
+def test_chat_gets_two_beginnings(generator: Generator, backend: Backend, embedded: Path) -> None:
     """A dialogue is rendered by the model's own template, once; its end token ends the row and is not in the text."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(embedded)
     said = "What is 2 + 2? Answer with the number only."
     turns = [{"role": "user", "content": said}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -298,7 +284,7 @@ def test_closed_backend_answers(backend: Backend) -> None:
         list(generator.generate([ask()]))
 
 
-def test_vllm_breaks_the_contract(folder: Path) -> None:
+def test_vllm_breaks_the_contract(embedded: Path) -> None:
     """These same tests, run by vLLM's own environment."""
     if HERE:
         pytest.skip("this is that environment")

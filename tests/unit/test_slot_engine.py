@@ -28,6 +28,8 @@ from codecard.generate import noise  # noqa: E402
 from codecard.generate.memory import shortage  # noqa: E402
 from codecard.generate.stepper import Stepper  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Found = dict[tuple[str, str, int], Completion]
 PATHS = os.pathsep.join(sys.path)
 KINDS = ["llama", "stablelm"]
@@ -36,17 +38,6 @@ SAMPLINGS = {
     "T 0.2": Sampling(temperature=0.2, top_p=0.95, max_new_tokens=20),
     "T 0.8": Sampling(temperature=0.8, top_p=0.95, max_new_tokens=20),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of several test workers on few cores crawl."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

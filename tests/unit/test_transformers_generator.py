@@ -27,19 +27,10 @@ transformers = pytest.importorskip("transformers")
 
 from tests.tiny_models import build  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GREEDY = Sampling(max_new_tokens=24)
 WARM = Sampling(temperature=0.8, top_p=0.95, max_new_tokens=24)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads of several test workers on few cores crawl."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        yield
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ class LmEvalGenerator:
                     text = self._text(request)
                     limit, counted = self._limit(request, text)
                     if limit < 1:
-                        yield _completion(request, "", FinishReason.LENGTH, counted)
+                        yield request.completion("", FinishReason.LENGTH, prompt_tokens=counted, new_tokens=0)
                     else:
                         rows.append((request, text, limit, counted))
                 yield from self._answers(rows)
@@ -134,7 +134,7 @@ class LmEvalGenerator:
         nothing = no_answer()
         for (request, _, _, counted), text in zip(rows, texts, strict=True):
             if not nothing or text != nothing:  # else the sample is missing
-                yield _completion(request, str(text), FinishReason.UNKNOWN, counted)
+                yield request.completion(str(text), FinishReason.UNKNOWN, prompt_tokens=counted)
 
     def _text(self, request: GenerationRequest) -> str:
         where = f"{request.task} {request.problem}"
@@ -217,16 +217,3 @@ def _is_json(text: Any) -> bool:
 def _dtype(model: Any, arguments: dict[str, Any]) -> str:
     network = getattr(model, "model", None)
     return str(getattr(network, "dtype", "") or arguments.get("dtype", "")).removeprefix("torch.")
-
-
-def _completion(request: GenerationRequest, text: str, reason: FinishReason, prompt_tokens: int | None) -> Completion:
-    return Completion(
-        task=request.task,
-        problem=request.problem,
-        sample=request.sample,
-        text=text,
-        style=request.style,
-        finish_reason=reason,
-        prompt_tokens=prompt_tokens,
-        new_tokens=0 if reason is FinishReason.LENGTH else None,
-    )

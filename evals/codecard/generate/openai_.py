@@ -278,14 +278,5 @@ def _completion(
     usage = usage if isinstance(usage, dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
     prompt_tokens, new_tokens = (count if type(count) is int else None for count in counts)
-    return Completion(
-        task=request.task,
-        problem=request.problem,
-        sample=request.sample,
-        text=text,
-        style=request.style,
-        finish_reason=finish,
-        prompt_tokens=prompt_tokens,
-        new_tokens=new_tokens,
-        seconds=time.monotonic() - started,
-    )
+    seconds = time.monotonic() - started
+    return request.completion(text, finish, prompt_tokens=prompt_tokens, new_tokens=new_tokens, seconds=seconds)

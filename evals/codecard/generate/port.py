@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from codecard.model import Completion, PromptStyle, Sampling
+from codecard.model import Completion, FinishReason, PromptStyle, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,28 @@ class GenerationRequest:
         same seed in every run, retry and process, and sample 3 has it whatever the number of samples."""
         name = "\0".join((str(self.seed), self.task, self.problem, str(self.sample)))
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
+
+    def completion(
+        self,
+        text: str,
+        reason: FinishReason,
+        *,
+        prompt_tokens: int | None = None,
+        new_tokens: int | None = None,
+        seconds: float | None = None,
+    ) -> Completion:
+        """What a backend answers to this request."""
+        return Completion(
+            task=self.task,
+            problem=self.problem,
+            sample=self.sample,
+            text=text,
+            style=self.style,
+            finish_reason=reason,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            seconds=seconds,
+        )
 
 
 class Generator(Protocol):

@@ -33,17 +33,9 @@ class Row:
         return (self.request.task, self.request.problem, self.request.sample)
 
     def completion(self, reason: FinishReason, seconds: float = 0.0) -> Completion:
-        request = self.request
-        return Completion(
-            task=request.task,
-            problem=request.problem,
-            sample=request.sample,
-            text=self.tail.text,
-            style=request.style,
-            finish_reason=reason,
-            prompt_tokens=len(self.ids),
-            new_tokens=self.new,
-            seconds=round(seconds, 4),
+        prompt_tokens, seconds = len(self.ids), round(seconds, 4)
+        return self.request.completion(
+            self.tail.text, reason, prompt_tokens=prompt_tokens, new_tokens=self.new, seconds=seconds
         )
 
 
