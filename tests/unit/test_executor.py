@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -109,6 +110,39 @@ def test_twins_are_run_twice() -> None:
     with Executor(sandbox, workers=2, plain=True) as pool:
         assert len(list(pool.execute([job] * 20))) == 20
     assert sandbox.ran == 1
+
+
+class Meeting(Fake):
+    """Its programs end only when two different ones have begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2)
+
+    def run(self, request: StageRequest) -> StageAnswer:
+        self.both.wait(timeout=30)
+        return super().run(request)
+
+
+def test_a_worker_waits_for_a_twin() -> None:
+    """The samples of a problem come together and many are equal: all workers but one would stand still."""
+    sandbox = Meeting()
+    programs = [Program(language="py", source=source) for source in ["pass"] * 8 + ["assert True"]]
+    with Executor(sandbox, workers=2, plain=True) as pool:
+        found = list(pool.execute(Job(tag=n, program=program, limits=LIMITS) for n, program in enumerate(programs)))
+    assert sorted(job.tag for job, _ in found) == list(range(9))  # type: ignore[type-var]
+    assert sandbox.ran == 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_twins_of_a_void_execution_are_void_with_it(workers: int) -> None:
+    """What failed for reasons of ours may go well the next time: each has its own chance."""
+    sandbox = Fake(sick=True)
+    job = Job(tag=0, program=Program(language="py", source="pass"), limits=LIMITS)
+    with Executor(sandbox, workers=workers, plain=True) as pool:
+        found = list(pool.execute([job] * 6))
+    assert [execution.verdict for _, execution in found] == [Verdict.SANDBOX_ERROR] * 6
+    assert sandbox.ran >= 6 * executor.ATTEMPTS
 
 
 def test_slots_stay_open_after_the_end() -> None:

@@ -25,6 +25,8 @@ from codecard.sandbox.stages import Job, Stages
 
 ATTEMPTS = 3
 REMEMBERED = 4096
+TWINS_ASIDE = 64
+"""Identical programs that may wait for the one that is running; more of them are run, too."""
 OPENING_DELAYS_S = (0.5, 1, 2, 4, 8, 16)
 """Waits before another try to open a slot: an engine that restarts is back by then."""
 
@@ -38,10 +40,9 @@ class Executor:
         self.workers = workers or os.cpu_count() or 1
         self.replaced_slots = 0
         self.busy_s = 0.0
-        """Seconds that the workers, all together, had a program; twins of a running one wait for free."""
+        """Seconds that the workers, all together, had a program."""
         self._turns = Turns()
         self._memory: OrderedDict[str, Execution] = OrderedDict()
-        self._running: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._slots: list[dict[tuple[str, Stage], Slot]] = [{} for _ in range(self.workers)]
@@ -57,6 +58,7 @@ class Executor:
     def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Execution]]:
         """Executions as they finish, in any order. Pulls jobs only as fast as they are run."""
         source, lock = iter(jobs), threading.Lock()
+        twins: dict[str, list[Job]] = {}
         done: queue.Queue[tuple[Job, Execution] | BaseException | None] = queue.Queue(maxsize=2 * self.workers)
 
         def work(slots: dict[tuple[str, Stage], Slot]) -> None:
@@ -66,7 +68,8 @@ class Executor:
                         job = next(source, None)
                     if job is None:
                         break
-                    self._put(done, (job, self._run_once(slots, job)))
+                    for finished in self._run_once(slots, job, twins):
+                        self._put(done, finished)
             except BaseException as error:  # handed to the consumer, which raises it
                 self._put(done, error)
             finally:
@@ -97,32 +100,38 @@ class Executor:
             if self._stop.is_set():
                 return
 
-    def _run_once(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
-        """The execution of this very program under these limits, made now or remembered."""
+    def _run_once(
+        self, slots: dict[tuple[str, Stage], Slot], job: Job, twins: dict[str, list[Job]]
+    ) -> Iterator[tuple[Job, Execution]]:
+        """The execution of this very program under these limits, made now or remembered, for the job and for those
+        that came meanwhile; nothing where another worker has it at hand and will answer for both."""
         key = content_key([job.program.key, job.limits.key])
-        while True:
-            with self._lock:
-                if key in self._memory:
-                    self._memory.move_to_end(key)
-                    return self._memory[key]
-                twin = self._running.get(key)
-                if twin is None:
-                    self._running[key] = threading.Event()
-                    break
-            twin.wait()
+        waiting: list[Job] = []
+        with self._lock:
+            known = self._memory.get(key)
+            if known is not None:
+                self._memory.move_to_end(key)
+            elif key not in twins:
+                twins[key] = waiting
+            elif len(twins[key]) < TWINS_ASIDE:
+                twins[key].append(job)
+                return
+        if known is not None:
+            yield job, known
+            return
         began = time.monotonic()
-        try:
-            execution = self._run(slots, job)
-            with self._lock:
-                self.busy_s += time.monotonic() - began
-                if not execution.verdict.void:
-                    self._memory[key] = execution
-                while len(self._memory) > REMEMBERED:
-                    self._memory.popitem(last=False)
-            return execution
-        finally:
-            with self._lock:
-                self._running.pop(key).set()
+        execution = self._run(slots, job)
+        with self._lock:
+            self.busy_s += time.monotonic() - began
+            if not execution.verdict.void:
+                self._memory[key] = execution
+            while len(self._memory) > REMEMBERED:
+                self._memory.popitem(last=False)
+            if twins.get(key) is waiting:
+                del twins[key]
+        yield job, execution
+        for twin in waiting:
+            yield from [(twin, execution)] if not execution.verdict.void else self._run_once(slots, twin, twins)
 
     def _run(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
         reason, repeat, ours = "", False, False
