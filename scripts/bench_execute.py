@@ -123,7 +123,7 @@ def ours(chosen: Programs, workers: int, *, plain: bool) -> float:
     with Executor(open_sandbox("docker"), workers, plain=plain) as executor:
         for name in chosen:  # one language at a time, so that every worker opens its slots
             first = [source for n, source in programs if n == name][: 2 * workers]
-            # no two alike, or one worker would wait for the other's
+            # no two alike, or one worker would run for both, and the other open no slot
             for _ in executor.execute(jobs([(name, source + " " * i + "\n") for i, source in enumerate(first, 1)])):
                 pass
         time.sleep(1)
