@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Programs a second: the bare command, the reference evaluator, the plain and the warm executor. Ratios, not absolutes.
 
     CODECARD_DATA=… scripts/bench_execute.py [LANG …] [--programs 24] [--copies 1] [--rounds 3] [--workers 2]
@@ -26,12 +27,13 @@ import time
 import zipfile
 from pathlib import Path
 
-from codecard.model import LANGUAGES, Program
+from codecard.journal import read_journal
+from codecard.languages import find_language, language_names
+from codecard.model import Program
 from codecard.sandbox import Executor, Job, open_sandbox
 from codecard.sandbox.images import image_name
-from codecard.sandbox.toolchains import toolchain
-from codecard.store.journal import read_journal
-from codecard.tasks.definitions import code_tasks, limits_of, load_profile
+from codecard.settings import load_profile
+from codecard.suites import find_suite
 
 Programs = dict[str, list[list[str]]]
 """Language → problems → programs, one for each sample."""
@@ -85,7 +87,7 @@ def unpacked(wheel: Path, folder: Path) -> Path:
 
 def in_container(language: str, problems: list[list[str]], workers: int, script: str, package: Path | None) -> float:
     """Seconds that `script` took inside, as it says itself."""
-    tools = toolchain(language)
+    tools = find_language(language).toolchain
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         job = {"source": tools.source, "build": tools.build, "run": tools.run, "workers": workers,
@@ -110,12 +112,13 @@ def in_container(language: str, problems: list[list[str]], workers: int, script:
 
 def ours(chosen: Programs, workers: int, *, plain: bool) -> float:
     """Seconds for all programs of all these languages, the slots open and the servers started."""
-    tasks = {task.language: task for task in code_tasks("multipl_e")}
-    profile = load_profile("card-2024-03")
+    suite = find_suite("multipl_e")
+    tasks = {task.language.name: task for task in suite.code_tasks}
+    profile = suite.configured(load_profile("card-2024-03"))
 
     def jobs(programs: list[tuple[str, str]]) -> list[Job]:
         return [
-            Job(tag=i, program=Program(language=name, source=source), limits=limits_of(tasks[name], profile))
+            Job(tag=i, program=Program(language=name, source=source), limits=tasks[name].limits(profile))
             for i, (name, source) in enumerate(programs)
         ]
 
@@ -144,7 +147,7 @@ def of_run(run: Path) -> Programs:
     for row in read_journal(run / "executions.jsonl"):
         language = row["task"].split("/")[-1]
         found.setdefault(language, {}).setdefault(row["problem"], []).append(row["program"])
-    return {language: list(found[language].values()) for language in LANGUAGES if language in found}
+    return {language: list(found[language].values()) for language in language_names() if language in found}
 
 
 def show(name: str, count: int, rounds: list[dict[str, float]]) -> None:
@@ -172,7 +175,7 @@ def one_round(chosen: Programs, language: str, workers: int, package: Path | Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("languages", nargs="*", default=list(LANGUAGES))
+    parser.add_argument("languages", nargs="*", default=list(language_names()))
     parser.add_argument("--programs", type=int, default=24, help="a language")
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Tokens a second of the ways to ask a model, in one run: the slot engine, the reference's way, static batches.
 
     CODECARD_DATA=… scripts/bench_generate.py [--problems 20] [--samples 1] [--slots 20] [--rounds 3]

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The second form of `bench_generate`: Stable Code 3B's shape with random weights, rows of recorded lengths.
 
     CODECARD_DATA=… scripts/bench_generate.py --device cuda [--requests 512] [--slots 1,64,192] [--arms …]

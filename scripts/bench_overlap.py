@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Wall time of a run against its longer stage: 1.0 is perfect overlap, 2.0 one stage after the other.
 
     CODECARD_DATA=… scripts/bench_overlap.py [--model embedded] [--suite multipl_e] [--languages cpp] [--limit 60]
@@ -16,40 +17,44 @@ import time
 from pathlib import Path
 
 from codecard.generate import Generator, open_generator
-from codecard.model import Completion, PromptStyle, Sampling
-from codecard.pipeline import Asking, RunPlan, Watcher, Work, run
-from codecard.pipeline.code import CodeEvaluator
+from codecard.model import Completion
 from codecard.report.stages import stages_text
-from codecard.sandbox import open_sandbox
-from codecard.tasks.definitions import load_profile
+from codecard.runs.pipeline import RunPlan, Watcher, run
+from codecard.settings import ModelSpec, load_profile
+from codecard.suites import find_suite
+from codecard.suites.suite import Asked, Session, Setting, Work
 
 
-def opened(options: argparse.Namespace) -> CodeEvaluator:
+def opened(options: argparse.Namespace) -> Session:
     data = os.environ.get("CODECARD_DATA")
-    evaluator = CodeEvaluator(
-        options.suite, load_profile("card-2024-03"), open_sandbox(options.sandbox),
+    suite = find_suite(options.suite)
+    setting = Setting(
+        profile=load_profile("card-2024-03"), model=ModelSpec.parse(options.model), sandbox=options.sandbox,
         data_dir=Path(data) if data else None, limit=options.limit, workers=options.workers,
-        languages=frozenset(options.languages.split(",")),
-        plain=options.executor == "plain",
+        parts=frozenset(options.languages.split(",")),
+        asked=Asked(
+            temperature=0.8 if options.samples > 1 else 0.0, samples=options.samples,
+            max_new_tokens=options.max_new_tokens,
+        ),
     )  # fmt: skip
-    evaluator.examine()
-    return evaluator
+    session = suite.open(setting, suite.configured(setting.profile, {"executor": options.executor}))
+    session.examine()
+    return session
 
 
-def generate(
-    model: Generator, evaluator: CodeEvaluator, asking: Asking, samples: int
-) -> tuple[float, list[Completion]]:
-    requests = [evaluator.request(problem, i, asking) for problem in evaluator.problems() for i in range(samples)]
+def generate(model: Generator, session: Session) -> tuple[float, list[Completion]]:
+    asked = [(problem, i) for problem in session.problems() for i in range(session.asking.samples)]
+    requests = [request for problem, i in asked if (request := session.request(problem, i, ()))]
     began = time.monotonic()
     completions = list(model.generate(requests))
     return time.monotonic() - began, completions
 
 
-def execute(evaluator: CodeEvaluator, completions: list[Completion]) -> float:
-    problems = {(p.task, p.id): p for p in evaluator.problems()}
-    works = [Work(problem=problems[c.task, c.problem], completion=c) for c in completions]
+def execute(session: Session, completions: list[Completion]) -> float:
+    problems = {(p.task, p.id): p for p in session.problems()}
+    works = [Work(problem=problems[c.task, c.problem], sample=c.sample, history=(c,)) for c in completions]
     began = time.monotonic()
-    for _ in evaluator.evaluate(works):
+    for _ in session.evaluate(works):
         pass
     return time.monotonic() - began
 
@@ -67,34 +72,26 @@ def main() -> None:
     parser.add_argument("--executor", choices=["plain", "warm"], default="plain")
     parser.add_argument("--sandbox", default="docker")
     options = parser.parse_args()
-    style = PromptStyle.CHAT if options.model == "embedded" else PromptStyle.RAW
-    temperature = 0.8 if options.samples > 1 else 0.0
-    sampling = Sampling(temperature=temperature, max_new_tokens=options.max_new_tokens)
-    asking = Asking(style=style, sampling=sampling, seed=0)
     model = open_generator(options.model, batch_size=options.batch_size)
-    evaluator = opened(options)
-    generating, completions = generate(model, evaluator, asking, options.samples)
-    evaluator.close()
-    evaluator = opened(options)  # a new one: the old has seen these programs
-    executing = execute(evaluator, completions)
-    evaluator.close()
-    evaluator = opened(options)
+    session = opened(options)
+    generating, completions = generate(model, session)
+    session.close()
+    session = opened(options)  # a new one: the old has seen these programs
+    executing = execute(session, completions)
+    session.close()
+    session = opened(options)
     with tempfile.TemporaryDirectory() as folder:
-        plan = RunPlan(
-            out=Path(folder), profile=load_profile("card-2024-03"), suites=(options.suite,), samples=options.samples,
-            argv=(), model=options.model, limit=options.limit,
-        )  # fmt: skip
+        plan = RunPlan(out=Path(folder), profile=load_profile("card-2024-03"), model=options.model, limit=options.limit)
         began = time.monotonic()
-        outcome = run(plan, [evaluator], model, asking, Watcher())
+        done = run(plan, [session], model, {}, Watcher())
         wall = time.monotonic() - began
-    evaluator.close()
     model.close()
     print(f"{len(completions)} completions: model alone {generating:.0f} s, executors alone {executing:.0f} s")
-    (stages,) = outcome.stages
+    (stages,) = done.stages
     longer = max(stages["generate_s"], stages["execute_s"] / options.workers)
     print(f"both: {wall:.0f} s, {wall / max(generating, executing):.2f} of the longer stage alone, ", end="")
     print(f"{stages['wall_s'] / longer:.2f} of the longer stage beside the other")
-    print(stages_text(outcome.stages))
+    print(stages_text(done.stages))
 
 
 if __name__ == "__main__":

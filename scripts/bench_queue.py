@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Peak memory of the harness with a hundred thousand programs queued: they must be pulled, not collected.
 
 The programs go through the real executor on a sandbox that answers at once, so that what is measured is the queue

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from selenium import webdriver
 
+from codecard.files import write_text
 from codecard.report.html import render_run
-from codecard.store.outcomes import read_run
-from codecard.store.run_folder import write_text
+from codecard.runs.reading import read_run
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How far two backends agree on greedy completions of one model, and why where they do not.
 
 Fifty short completions of the starter problems, six languages in turn, every fifth asked as a dialogue; both texts
@@ -22,13 +23,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from codecard.answers.cutting import truncate
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
 from codecard.generate.loading import Loaded, eos_ids
 from codecard.generate.prompts import encode
 from codecard.model import CodecardError, Completion, Sampling
-from codecard.tasks.code import load_problems, stops_of
-from codecard.tasks.cutting import truncate
-from codecard.tasks.definitions import code_tasks, load_profile
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.code.problems import load_problems, stops_of
 
 SHARE = 0.9
 CHAT_EVERY = 5
@@ -53,8 +55,9 @@ class Difference:
 
 def requests(count: int, new_tokens: int) -> list[GenerationRequest]:
     """The first problems of each language in turn."""
-    profile = load_profile("card-2024-03")
-    tasks = [[(problem, task) for problem in load_problems(task, profile, None)[0]] for task in code_tasks("starter")]
+    suite = find_suite("starter")
+    profile = suite.configured(load_profile("card-2024-03"))
+    tasks = [[(problem, task) for problem in load_problems(task, "", None)[0]] for task in suite.code_tasks]
     made = []
     for place, (problem, task) in enumerate(x for row in zip(*tasks, strict=True) for x in row):
         chat = place % CHAT_EVERY == CHAT_EVERY - 1

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The warm executor's verdicts against the plain commands', row by row; exit 1 where one differs.
 
     CODECARD_DATA=… scripts/check_executors.py [LANG …] [--repeats 3] [--busy 4] [--every 1] [--sandbox docker]
@@ -17,27 +18,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from codecard.model import LANGUAGES
-from codecard.pipeline import Work
-from codecard.pipeline.code import CodeEvaluator
-from codecard.sandbox import open_sandbox
-from codecard.store.importers import match, read_completion_file
-from codecard.tasks.definitions import load_profile
+from codecard.languages import language_names
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.suite import Setting
 
 
 def verdicts(language: str, data: Path, every: int, sandbox: str, *, plain: bool) -> dict[str, str]:
     """Row id → verdict, and the stage that gave it."""
-    evaluator = CodeEvaluator(
-        "multipl_e", load_profile("card-2024-03"), open_sandbox(sandbox), data_dir=data, limit=None,
-        languages=frozenset({language}), plain=plain,
-    )  # fmt: skip
+    suite = find_suite("multipl_e")
+    profile = load_profile("card-2024-03")
+    setting = Setting(profile=profile, data_dir=data, sandbox=sandbox, parts=frozenset({language}))
+    options = suite.configured(profile, {"executor": "plain" if plain else "warm"})
+    session = suite.open(setting, options, [data / f"completions/reference.{language}.jsonl"])
     try:
-        rows = read_completion_file(data / f"completions/reference.{language}.jsonl", "multipl_e")
-        found = match(rows[::every], evaluator.problems())
-        works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in found]
-        return {row["id"]: f"{row['verdict']} ({row['stage']})" for row in evaluator.evaluate(works)}
+        outcomes = session.evaluate(session.given()[::every])
+        return {found.facts["id"]: f"{found.verdict} ({found.facts['stage']})" for found in outcomes}
     finally:
-        evaluator.close()
+        session.close()
 
 
 def spin() -> None:
@@ -61,7 +59,7 @@ def busy(processes: int) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("languages", nargs="*", default=list(LANGUAGES))
+    parser.add_argument("languages", nargs="*", default=list(language_names()))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--busy", type=int, default=2 * (os.cpu_count() or 1), help="processes, in the last repeat")
     parser.add_argument("--every", type=int, default=1)

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Check the starter suite: every known program must behave as its kind says.
 
 Runs the programs of tasks/starter/*.programs.jsonl with the plain toolchains of this machine, without a

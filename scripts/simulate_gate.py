@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codecard.model import Decision
-from codecard.score.paired import MARGIN, decide, detectable_effect, paired_test
+from codecard.stats.paired import MARGIN, decide, detectable_effect, paired_test
 
 Array = NDArray[np.float64]
 

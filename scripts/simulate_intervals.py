@@ -13,7 +13,7 @@ import argparse
 
 import numpy as np
 
-from codecard.score import mean_interval, mean_t_interval, pass_at_k
+from codecard.stats import mean_interval, mean_t_interval, pass_at_k
 
 MEANS = (0.02, 0.1, 0.5, 0.9, 0.98)
 CASES = ((1, 1), (5, 1), (20, 1), (20, 10), (200, 100))

@@ -78,12 +78,13 @@ def seeds_dir(data_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def docker_engine() -> None:
     """A Docker engine with the sandbox images."""
-    from codecard.model import LANGUAGES, InfrastructureError
+    from codecard.languages import language_names
+    from codecard.model import InfrastructureError
     from codecard.sandbox.docker_ import DockerSandbox
 
     try:
         sandbox = DockerSandbox()
-        for language in LANGUAGES:
+        for language in language_names():
             sandbox.image(language)
         sandbox.close()
     except InfrastructureError as error:
@@ -93,12 +94,13 @@ def docker_engine() -> None:
 @pytest.fixture(scope="session")
 def bubblewrap() -> None:
     """bubblewrap with every toolchain on the host."""
-    from codecard.model import LANGUAGES, InfrastructureError
+    from codecard.languages import language_names
+    from codecard.model import InfrastructureError
     from codecard.sandbox.bubblewrap import BubblewrapSandbox
 
     try:
         sandbox = BubblewrapSandbox()
-        for language in LANGUAGES:
+        for language in language_names():
             sandbox.image(language)
     except InfrastructureError as error:
         missing(str(error), "make system")

@@ -1,6 +1,12 @@
 """codecard: reproduce a code model's card.
 
-The public names. Everything else may move between versions.
+    import codecard
+
+    run = codecard.run(model="embedded", suite="starter", limit=2)
+    run.estimates["starter/py"]["pass@1"].value
+    codecard.compare("results/runs/base", run).decision
+
+These names are public; everything else may move between versions.
 """
 
 from __future__ import annotations
@@ -8,52 +14,76 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from codecard.model import (
-    Card,
-    Cell,
     CodecardError,
     Comparison,
     Completion,
+    Decision,
     Estimate,
+    Estimates,
     Execution,
     InfrastructureError,
     Limits,
+    Outcome,
     Problem,
     Program,
-    Recipe,
     Sampling,
     Score,
+    Table,
     UsageError,
     Verdict,
+    Void,
 )
 
 if TYPE_CHECKING:
-    from codecard.store.frames import load_run
+    from codecard.api import Run, RunComparison, compare, load_run, run, score
 
 __all__ = [
-    "Card",
-    "Cell",
     "CodecardError",
     "Comparison",
     "Completion",
+    "Decision",
     "Estimate",
+    "Estimates",
     "Execution",
     "InfrastructureError",
     "Limits",
+    "Outcome",
     "Problem",
     "Program",
-    "Recipe",
+    "Run",
+    "RunComparison",
     "Sampling",
     "Score",
+    "Table",
     "UsageError",
     "Verdict",
+    "Void",
+    "__version__",
+    "compare",
     "load_run",
+    "run",
+    "score",
 ]
+
+_LATE = {
+    "Run": "codecard.api",
+    "RunComparison": "codecard.api",
+    "compare": "codecard.api",
+    "load_run": "codecard.api",
+    "run": "codecard.api",
+    "score": "codecard.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """`load_run` needs pandas, an extra: it is imported when first asked for."""
-    if name == "load_run":
-        from codecard.store.frames import load_run
+    """What needs more than the vocabulary is imported when it is first asked for."""
+    from importlib import import_module, metadata
 
-        return load_run
+    if name == "__version__":
+        try:
+            return metadata.version("codecard")
+        except metadata.PackageNotFoundError:
+            return "from a checkout"
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

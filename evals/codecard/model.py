@@ -1,7 +1,8 @@
 """The vocabulary: every noun that flows through codecard, frozen and keyed by content.
 
-A reader of this file knows the system. Nothing here does I/O and nothing here imports the rest of the
-package. Keys are hashes of content, so resuming is a lookup, a new protocol re-executes without generating
+A reader of this file knows the system: problems are asked, completions come back, programs are executed, outcomes are
+journalled, estimates are computed from them, tables show them. Nothing here does I/O and nothing here imports the rest
+of the package. Keys are hashes of content, so resuming is a lookup, a new protocol executes again without generating
 again, and shards merge by union.
 """
 
@@ -10,12 +11,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
-
-LANGUAGES = ("py", "cpp", "js", "java", "php", "rs")
-"""The six languages of the card, in the order of its table."""
 
 
 class CodecardError(Exception):
@@ -35,6 +35,21 @@ class InfrastructureError(CodecardError):
     """
 
     exit_code = 3
+
+
+SampleId = tuple[str, str, int]
+"""Task, problem and sample: what names a sample everywhere."""
+
+
+def suite_of(task: str) -> str:
+    """`multipl_e` of `multipl_e/cpp`."""
+    return task.split("/", 1)[0]
+
+
+def cluster_of(problem: str) -> str:
+    """`HumanEval_23_strlen` → `HumanEval_23`: the same question in every language. Other names stand for themselves."""
+    found = re.match(r"[A-Za-z]+_\d+(?=_|$)", problem)
+    return found[0] if found else problem
 
 
 def content_key(value: object) -> str:
@@ -151,21 +166,13 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """All that decides a completion besides the problem and the sample index."""
+class Asking:
+    """How a suite asks the model: in which form, how tokens are drawn, and how many samples of a problem."""
 
-    model: str
-    revision: str
-    backend: str
-    dtype: str
-    chat_template_hash: str
-    prompt_style: PromptStyle
+    style: PromptStyle
     sampling: Sampling
     seed: int
-
-    @property
-    def key(self) -> str:
-        return content_key(self)
+    samples: int = 1
 
 
 class FinishReason(StrEnum):
@@ -181,13 +188,15 @@ class FinishReason(StrEnum):
 class Completion:
     """What the model wrote after the prompt, never edited (a matched stop string is still in it).
 
-    `style` says whether `text` continues the prompt (raw) or is a chat answer to be extracted from.
+    `style` says whether `text` continues the prompt (raw) or is a chat answer to be extracted from. `turn` counts the
+    model's turns of a dialogue from 1.
     """
 
     task: str
     problem: str
     sample: int
     text: str
+    turn: int = 1
     style: PromptStyle = PromptStyle.RAW
     finish_reason: FinishReason = FinishReason.UNKNOWN
     prompt_tokens: int | None = None
@@ -196,7 +205,7 @@ class Completion:
     """Seconds from the start of this row's prefill to its last token, shared rows included."""
 
     @property
-    def id(self) -> tuple[str, str, int]:
+    def id(self) -> SampleId:
         return (self.task, self.problem, self.sample)
 
 
@@ -295,12 +304,36 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgment:
-    judge: str
-    prompt_key: str
-    turn: int
-    rating: float | None
-    text: str
+class Void:
+    """Why a sample has no value. `who` failed: sandbox, judge, database, server, checkpoint, generator; `missing` where
+    nobody was asked yet. `why`: in that one's own words."""
+
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one sample: a row of executions.jsonl.
+
+    `value`: 1 or 0 where the sample passes or fails; a rating or a share where the suite is `graded`; None where it is
+    void. `key`: hash of all that the outcome depends on, so that it need not be made again. `facts` are the suite's
+    own: the program, what it printed, the judge's words.
+    """
+
+    task: str
+    problem: str
+    sample: int
+    verdict: str
+    value: float | None
+    void: Void | None = None
+    key: str = ""
+    graded: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> SampleId:
+        return (self.task, self.problem, self.sample)
 
 
 # ---------------------------------------------------------------- what it is worth
@@ -308,7 +341,7 @@ class Judgment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One sample's value, or void with a reason. Void is never 0 and never dropped unseen."""
+    """One planned sample's value, or void with a reason and who failed. Void is never 0 and never dropped unseen."""
 
     task: str
     problem: str
@@ -316,6 +349,7 @@ class Score:
     sample: int
     value: float | None
     void: str = ""
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,36 +403,48 @@ class Comparison:
     method: str = ""
 
 
-class SourceKind(StrEnum):
-    MEASURED = "measured"
-    QUOTED = "quoted"
+Estimates = dict[str, dict[str, Estimate]]
+"""Task → metric → estimate; `<suite>/average` beside a suite's tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a cell's number comes from: a run folder, or a reference."""
+class Unit:
+    """How numbers of a suite are written: times `scale`, with `digits` decimals, and `sign` behind."""
 
-    kind: SourceKind
-    where: str
+    scale: float = 1.0
+    digits: int = 2
+    sign: str = ""
+
+    def text(self, value: float | None) -> str:
+        return "–" if value is None else f"{self.scale * value:.{self.digits}f}{self.sign}"
+
+    def interval(self, estimate: Estimate | None) -> str:
+        """`.44–.60`, `3.9–7.6`; empty where there is none."""
+        if estimate is None or estimate.low is None or estimate.high is None:
+            return ""
+        low, high = (f"{self.scale * end:.{self.digits}f}" for end in (estimate.low, estimate.high))
+        return f"{low}–{high}".replace("0.", ".") if self.scale == 1 and estimate.high <= 1 else f"{low}–{high}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One number of a table, with the exact text shown."""
+class TableCell:
+    """One number of a table with all that stands behind it; `text` in place of a number, such as `skipped`."""
 
-    row: str
-    column: str
-    shown: str
-    source: Source
-    value: float | None = None
     estimate: Estimate | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """A table of cells, in the order they are shown."""
+class Table:
+    """A suite's numbers before any renderer: the same text in the terminal, in Markdown and on a page.
+
+    `columns` are headings with the task behind each; `rows` maps a label (a metric, a comparer, a judge) to a cell a
+    column. `counts` names what `Estimate.n` counts. `notes` must be read with the numbers.
+    """
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[str, ...]
-    cells: tuple[Cell, ...] = field(default=())
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, tuple[TableCell, ...]], ...]
+    unit: Unit = Unit()
+    counts: str = "problems"
+    notes: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ import pytest
 
 from codecard.model import GoldSql, InfrastructureError, Problem, PromptStyle
 from codecard.sql.binaries import find_binaries
-from codecard.tasks.sql import PinnedFile, PromptForm, QuestionSet, SqlDefinition
+from codecard.sql.definition import PinnedFile, PromptForm, QuestionSet, SqlDefinition
 
 SHOP = """
 CREATE TABLE item (item_id SERIAL PRIMARY KEY, name text NOT NULL, price numeric(10,2), sold_on date);

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from codecard.tasks.extraction import chat_program
+from codecard.answers.code import chat_program
 
 pytestmark = [pytest.mark.bwrap, pytest.mark.data, pytest.mark.toolchain]
 

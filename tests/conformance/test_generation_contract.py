@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from tests.model_servers import free_port, running, transformers_serve, vllm_server
 
+from codecard.answers.cutting import truncate
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
 from codecard.model import Completion, FinishReason, PromptStyle, Sampling, UsageError
-from codecard.tasks.cutting import truncate
 
 pytestmark = pytest.mark.embedded
 

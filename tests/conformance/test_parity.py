@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from codecard.model import LANGUAGES
-from codecard.pipeline import Work
-from codecard.pipeline.code import CodeEvaluator
-from codecard.sandbox import open_sandbox
-from codecard.store.importers import match, read_completion_file
-from codecard.tasks.definitions import load_profile
+from codecard.languages import language_names
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.suite import Setting
 
 PARITY = Path(__file__).parents[2] / "docs/parity.md"
 
@@ -25,26 +23,21 @@ def listed(language: str) -> dict[str, str]:
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_a_verdict_differs_from_the_references_unexplained(data_dir: Path, docker_engine: None, language: str) -> None:
     """A program that passes there and fails here, or the other way round, is a wrong number in somebody's table."""
     path = data_dir / f"completions/reference.{language}.jsonl"
     reference = {row["id"]: row["reference"] for row in map(json.loads, path.read_text().splitlines())}
-    evaluator = CodeEvaluator(
-        "multipl_e",
-        load_profile("card-2024-03"),
-        open_sandbox("docker"),
-        data_dir=data_dir,
-        limit=None,
-        languages=frozenset({language}),
+    suite = find_suite("multipl_e")
+    setting = Setting(
+        profile=load_profile("card-2024-03"), data_dir=data_dir, sandbox="docker", parts=frozenset({language})
     )
+    session = suite.open(setting, suite.configured(setting.profile), [path])
     try:
-        found = match(read_completion_file(path, "multipl_e"), evaluator.problems())
-        works = [Work(problem=m.problem, completion=m.completion, source=m.program, label=m.label) for m in found]
-        ours = {row["id"]: row for row in evaluator.evaluate(works)}
+        ours = {outcome.facts["id"]: outcome for outcome in session.evaluate(session.given())}
     finally:
-        evaluator.close()
+        session.close()
     assert ours.keys() == reference.keys()
-    different = {name for name, row in ours.items() if row["passed"] != reference[name]["passed"]}
-    told = {name: (ours[name]["verdict"], reference[name]["status"]) for name in different}
+    different = {name for name, found in ours.items() if (found.value == 1) != reference[name]["passed"]}
+    told = {name: (ours[name].verdict, reference[name]["status"]) for name in different}
     assert different == listed(language).keys(), told

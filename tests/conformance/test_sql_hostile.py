@@ -14,8 +14,8 @@ import pytest
 from codecard.model import Problem
 from codecard.sql import DatabaseOptions, open_database
 from codecard.sql.database import Database
+from codecard.sql.definition import SqlDefinition
 from codecard.sql.session import Outcome
-from codecard.tasks.sql import SqlDefinition
 
 pytestmark = pytest.mark.postgres
 

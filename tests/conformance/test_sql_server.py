@@ -17,15 +17,15 @@ import pytest
 from psycopg import conninfo
 
 from codecard.model import Problem, UsageError, Verdict
-from codecard.score.sql_rows import Rows
 from codecard.sql import DatabaseOptions, open_database, opening, parse_day
 from codecard.sql.binaries import find_binaries
 from codecard.sql.clock import faketime_library, rewrite
 from codecard.sql.database import Database
+from codecard.sql.definition import SqlDefinition, load
 from codecard.sql.gold import gold_result
 from codecard.sql.gold_cache import GoldCache
+from codecard.sql.rows import Rows
 from codecard.sql.session import Caps, Outcome
-from codecard.tasks.sql import SqlDefinition, load
 
 pytestmark = pytest.mark.postgres
 Toy = tuple[SqlDefinition, Path]
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_takes_its_server_along(postgres: str, data_dir: Pa
     """Cancelled CI jobs would leave a server each, until the machine is full of them."""
     script = f"""import sys
 from codecard.sql import DatabaseOptions, open_database
-from codecard.tasks.sql import definition
+from codecard.sql.definition import definition
 with open_database(definition("2024-03"), DatabaseOptions(server={postgres!r})) as database:
     print(database.started.pid, flush=True)
     sys.stdin.read()"""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from codecard.model import LANGUAGES
-from codecard.tasks.paths import tasks_dir
+from codecard.languages import language_names
+from codecard.paths import tasks_dir
 from e2e_types import CODECARD, Command
 
 
@@ -36,7 +36,7 @@ def starter_replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model recorded earlier: the known-good starter completions, in all six languages."""
     path = tmp_path_factory.mktemp("replay") / "good.jsonl"
     with path.open("w") as file:
-        for language in LANGUAGES:
+        for language in language_names():
             for row in map(json.loads, (tasks_dir() / f"starter/{language}.programs.jsonl").read_text().splitlines()):
                 if row["kind"] == "good":
                     sample = {"task": f"starter/{language}", "problem": row["name"], "sample": 0}

@@ -115,7 +115,9 @@ def test_reproduce_says_how_a_run_differs_from_what_is_assumed(
     codecard: Command, seeds_dir: Path, tmp_path: Path
 ) -> None:
     """A run with one chat sample is judged, and its settings stand beside the assumed ones."""
-    run = run_folder(tmp_path / "RUN", pass_rates(py=0.59), samples=1, recipe={"prompt_style": "chat"})
+    run = run_folder(
+        tmp_path / "RUN", pass_rates(py=0.59), samples=1, suites=["multipl_e"], recipe={"prompt_style": "chat"}
+    )
     done = codecard("reproduce", seeds_dir / CARD, "--with", run)
     assert done.returncode == 0, done.stderr
     assert "1 exact, 57 not attempted of 58 cells" in done.stdout

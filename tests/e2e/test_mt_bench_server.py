@@ -155,7 +155,7 @@ def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
         kill_after(gate, 27, start, out)  # among the judgments
         gate.open_for = 10**9
         last = start()
-        assert last.wait(RUN_S) in (0, 4), (tmp_path / "log").read_text()[-2000:]
+        assert last.wait(RUN_S) in (0, 3), (tmp_path / "log").read_text()[-2000:]
         again = start()
         assert again.wait(RUN_S) == last.returncode
         log.close()
@@ -224,13 +224,13 @@ def test_faults_before_the_real_server_cost_retries_then_voids(
         environment = os.environ | {"CODECARD_DATA": str(data_dir)}
         first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
         answers = rows(out / "completions.jsonl")
-        assert (first.returncode, len(answers), len(gate.passed)) == (4, 4, 4), first.stderr
+        assert (first.returncode, len(answers), len(gate.passed)) == (3, 4, 4), first.stderr
         score = json.loads((out / "scores.json").read_text())["mt_bench/coding"]["score"]
         assert (score["value"], score["void"]) == (None, 4)
         assert all(row["rating"] is None and "did not answer" in row["void"] for row in rows(out / "judgments.jsonl"))
         broken.clear()
         second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
-    assert second.returncode in (0, 4), second.stderr
+    assert second.returncode in (0, 3), second.stderr
     assert rows(out / "completions.jsonl") == answers
     assert len(gate.passed) == 8
     last = {(row["problem"], row["turn"]): row for row in rows(out / "judgments.jsonl")}

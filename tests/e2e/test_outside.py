@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from codecard.store import read_scores
 from e2e_types import Command
+from folders import read_scores
 
 
 def test_a_report_counts_programs_that_the_scores_leave_out(

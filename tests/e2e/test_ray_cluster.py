@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from codecard.store import read_completions, read_executions, read_journal, read_manifest, read_scores
 from e2e_types import CODECARD, Command
+from folders import read_executions, read_manifest, read_rows, read_scores, sample_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.embedded, pytest.mark.data]
 ASKED = ["run", "--model", "embedded", "--suite", "multipl_e", "--languages", "py,php", "--limit", "6", "--samples",
@@ -127,14 +127,18 @@ def await_start(process: subprocess.Popen[str], log: Path) -> None:
 def assert_same(run: Path, alone: Path) -> None:
     """Every row there, none twice; completions byte for byte, verdicts, scores and what decided them."""
     for name in ("completions.jsonl", "executions.jsonl"):
-        rows = [(row["task"], row["problem"], row["sample"]) for row in read_journal(run / name)]
+        rows = [(row["task"], row["problem"], row["sample"]) for row in read_rows(run / name)]
         assert len(rows) == len(set(rows)) == ROWS, name
-    texts = [{c.id: (c.text, c.finish_reason, c.new_tokens) for c in read_completions(path)} for path in (run, alone)]
+    kept = ("answer", "completion", "finish_reason", "new_tokens")
+    texts = [
+        {sample_of(row): [row.get(name) for name in kept] for row in read_rows(path / "completions.jsonl")}
+        for path in (run, alone)
+    ]
     assert texts[0] == texts[1]
     verdicts = [{key: row["verdict"] for key, row in read_executions(path).items()} for path in (run, alone)]
     assert verdicts[0] == verdicts[1]
     assert read_scores(run) == read_scores(alone)
-    described = [{k: v for k, v in read_manifest(path).items() if k != "argv"} for path in (run, alone)]
+    described = [{k: v for k, v in read_manifest(path).items() if k not in ("argv", "config")} for path in (run, alone)]
     assert described[0] == described[1]
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from codecard.model import LANGUAGES
-from codecard.store import read_completions, read_executions, read_journal, read_scores
-from codecard.tasks.paths import tasks_dir
+from codecard.languages import language_names
+from codecard.paths import sandbox_dir, tasks_dir
 from e2e_types import CODECARD, Command
+from folders import read_executions, read_rows, read_scores, read_texts
 
 EXPECTED = {
     "good": {"passed"},
@@ -28,7 +28,7 @@ EXPECTED = {
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_known_programs_get_another_verdict(
     codecard: Command, docker_engine: None, tmp_path: Path, language: str
 ) -> None:
@@ -61,22 +61,36 @@ def test_without_an_engine_bubblewrap_takes_over_and_says_so(
     assert done.returncode == 0, done.stderr
     assert "taking bubblewrap instead" in done.stderr
     scores = read_scores(tmp_path / "run")
-    assert [scores[f"starter/{language}"]["pass@1"]["value"] for language in LANGUAGES] == [1.0] * 6
+    assert [scores[f"starter/{language}"]["pass@1"]["value"] for language in language_names()] == [1.0] * 6
 
 
-def test_a_missing_toolchain_is_skipped_never_scored_zero(
-    codecard: Command, bubblewrap: None, starter_replay: Path, tmp_path: Path
-) -> None:
-    """A root folder for PHP that has no php in it: the language is shown as skipped, the others are scored."""
-    (tmp_path / "rootfs/php/usr/bin").mkdir(parents=True)
-    (tmp_path / "rootfs/php/usr/bin/python3").write_text("")
-    done = codecard("run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1, "--limit", 1,
-                    "--prompt-style", "raw", "--sandbox", "bwrap", "--out", tmp_path / "run",
-                    env={"CODECARD_CACHE": str(tmp_path)})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "skipped" in done.stdout
-    assert "skipped starter/php: no toolchain for php" in done.stdout.replace("\n", " ")
-    assert "starter/php" not in read_scores(tmp_path / "run")
+def test_a_missing_toolchain_is_skipped_never_scored_zero(codecard: Command, bubblewrap: None, tmp_path: Path) -> None:
+    """A language whose toolchain is not on the machine: shown as skipped, void, exit 3; the others are scored."""
+    folder = tmp_path / "tasks/two"
+    folder.mkdir(parents=True)
+    strange = tmp_path / "languages/zz"
+    strange.mkdir(parents=True)
+    text = (sandbox_dir() / "php/language.toml").read_text()
+    text = text.replace('name = "php"', 'name = "zz"').replace('"php"', '"no-such-program"')
+    (strange / "language.toml").write_text(text)
+    for language in ("py", "zz"):
+        (folder / f"{language}.toml").write_text(f'[dataset]\nfile = "{language}.jsonl"\n')
+        problem = {"name": "P_1_add", "prompt": "def add(a, b):", "tests": "assert add(1, 2) == 3\n"}
+        (folder / f"{language}.jsonl").write_text(json.dumps(problem) + "\n")
+    replay = tmp_path / "replay.jsonl"
+    replay.write_text(json.dumps(
+        {"task": "two/py", "problem": "P_1_add", "sample": 0, "completion": "\n    return a + b\n"}
+    ) + "\n")  # fmt: skip
+    env = {"CODECARD_TASKS": str(tmp_path / "tasks"), "CODECARD_LANGUAGES": str(tmp_path / "languages")}
+    done = codecard("run", "--model", f"replay:{replay}", "--suite", "two", "--prompt-style", "raw",
+                    "--sandbox", "bwrap", "--samples", 1, "--out", tmp_path / "run", env=env)  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert "skipped two/zz: no toolchain for zz" in done.stdout.replace("\n", " ")
+    assert "two/zz did not run" in done.stderr.replace("\n", " ")
+    found = read_scores(tmp_path / "run")
+    assert found["two/py"]["pass@1"]["value"] == 1
+    assert (found["two/zz"]["pass@1"]["value"], found["two/zz"]["pass@1"]["void"]) == (None, 1)
+    assert found["two/average"]["pass@1"]["value"] is None
 
 
 @pytest.mark.docker
@@ -104,10 +118,10 @@ def test_kill_9_loses_or_doubles_a_finished_sample(
     assert done.returncode == 0, done.stderr
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     assert read_scores(killed) == read_scores(calm)
-    texts = [{c.id: c.text for c in read_completions(run)} for run in (calm, killed)]
+    texts = [read_texts(run) for run in (calm, killed)]
     assert texts[0] == texts[1]
     for name in ("completions.jsonl", "executions.jsonl"):
-        rows = [(r["task"], r["problem"], r["sample"]) for r in read_journal(killed / name)]
+        rows = [(r["task"], r["problem"], r["sample"]) for r in read_rows(killed / name)]
         assert len(rows) == len(set(rows)) == 48, name
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from codecard.store import read_completions, read_executions, read_journal, read_manifest, read_scores
 from e2e_types import Command
+from folders import read_executions, read_manifest, read_rows, read_scores, read_texts
 
 
 @pytest.mark.docker
-def test_two_shards_lack_what_the_whole_run_has(
+def test_two_shards_merged_are_the_whole_run(
     codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
 ) -> None:
     """Scores, completions and verdicts are equal; a lost shard is made up for on the merged folder."""
@@ -33,32 +33,32 @@ def test_two_shards_lack_what_the_whole_run_has(
     assert (out / "executions.jsonl").read_bytes() == before
 
     shutil.rmtree(out)
-    assert codecard("merge", out, shards[0]).returncode == 0
+    lost = codecard("merge", out, shards[0])
+    assert lost.returncode == 3  # what no shard has is void, and said
+    assert "not every planned number is there" in lost.stderr
+    assert sum(found["pass@1"]["void"] for task, found in read_scores(out).items() if "average" not in task) > 0
     assert codecard(*asked, out).returncode == 0
     assert_same(out, whole)
 
 
 def assert_same(run: Path, whole: Path) -> None:
     assert read_scores(run) == read_scores(whole)
-    texts = [{c.id: c.text for c in read_completions(path)} for path in (run, whole)]
+    texts = [read_texts(path) for path in (run, whole)]
     assert texts[0] == texts[1]
     verdicts = [{key: row["verdict"] for key, row in read_executions(path).items()} for path in (run, whole)]
     assert verdicts[0] == verdicts[1]
-    rows = [(row["task"], row["problem"], row["sample"]) for row in read_journal(run / "executions.jsonl")]
+    rows = [(row["task"], row["problem"], row["sample"]) for row in read_rows(run / "executions.jsonl")]
     assert len(rows) == len(set(rows))
 
 
 @pytest.mark.docker
-def test_a_shard_goes_on_in_the_folder_of_another(
+def test_shards_in_one_folder_are_the_whole(
     codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
 ) -> None:
-    """Refused, with the shards' names; the suites that have no shards say so."""
-    asked = ["run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1, "--limit", 2,
-             "--languages", "py", "--prompt-style", "raw", "--out", tmp_path / "run"]  # fmt: skip
-    assert codecard(*asked, "--shard", "0/2").returncode == 0
-    done = codecard(*asked, "--shard", "1/2")
-    assert done.returncode == 2
-    assert 'another shard ("0/2"; now "1/2")' in done.stderr
-    done = codecard("run", "--model", "embedded", "--suite", "mt_bench", "--shard", "0/2", "--out", tmp_path / "mt")
-    assert done.returncode == 2
-    assert "--shard is for" in done.stderr
+    """A folder's plan is all that was ever asked of it, in whatever order."""
+    asked = ["run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1, "--limit", 4,
+             "--languages", "py", "--prompt-style", "raw", "--out"]  # fmt: skip
+    for index in (1, 0):
+        assert codecard(*asked, tmp_path / "run", "--shard", f"{index}/2").returncode == 0
+    assert codecard(*asked, tmp_path / "whole").returncode == 0
+    assert_same(tmp_path / "run", tmp_path / "whole")

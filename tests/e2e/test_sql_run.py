@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from codecard.model import Completion, GoldSql, PromptStyle
-from codecard.pipeline import RunPlan, Watcher, Work, score_works
-from codecard.pipeline.sql import SqlEvaluator, SqlPlan
-from codecard.tasks.definitions import load_profile
-from codecard.tasks.sql import definition, load, protocol
+from codecard.model import GoldSql, Outcome
+from codecard.runs.pipeline import RunPlan, Watcher, score
+from codecard.settings import load_profile
+from codecard.sql.definition import definition, load
+from codecard.suites import find_suite
+from codecard.suites.sql.suite import SqlSession
+from codecard.suites.suite import Setting, Work
 
 pytestmark = [pytest.mark.postgres, pytest.mark.data]
 
@@ -51,7 +53,7 @@ def test_completions_are_scored_into_the_card_s_table(data_dir: Path, golds: Pat
     """One command from a file of answers to the six columns, with both comparers in every row."""
     done = codecard("score", golds, "--suite", "sql", "--out", tmp_path / "run", data=data_dir)
     assert done.returncode == 0, done.stderr
-    for title in ("Date", "Group By", "Order By", "Ratio", "Join", "Where", "29/30 (96.7)"):
+    for title in ("Date", "Group By", "Order By", "Ratio", "Join", "Where", "96.7%"):
         assert title in done.stdout
     executions = _rows(tmp_path / "run" / "executions.jsonl")
     assert len(executions) == 30
@@ -60,7 +62,7 @@ def test_completions_are_scored_into_the_card_s_table(data_dir: Path, golds: Pat
     scores = json.loads((tmp_path / "run" / "scores.json").read_text("utf-8"))
     assert scores["sql/date"]["pass@1"]["value"] == 1.0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text("utf-8"))
-    assert manifest["sql"]["databases"]["2024-03"]["as_of"] == "2024-03-06"
+    assert manifest["facts"]["sql"]["comparable"]["databases"]["2024-03"]["as_of"] == "2024-03-06"
 
 
 def test_result_files_of_sql_eval_are_read(data_dir: Path, tmp_path: Path) -> None:
@@ -81,8 +83,8 @@ def test_result_files_of_sql_eval_are_read(data_dir: Path, tmp_path: Path) -> No
     ("row", "options", "complaint"),
     [
         ({"problem": "gen200/4711"}, (), "no question 'gen200/4711' with a gold query"),
-        ({}, ("--as-of", "soon"), "--as-of: 'soon' is not a date"),
-        ({}, ("--sql-version", "2023"), "no SQL version '2023'"),
+        ({}, ("--set", "sql.as_of=soon"), "sql.as_of: 'soon' is not a date"),
+        ({}, ("--set", "sql.version=2023"), "no SQL version '2023'"),
         ({}, ("--database-url", "host=/nowhere user=nobody"), "--database-url: "),
         ({"task": "multipl_e/py"}, (), "is not of suite 'sql'"),
     ],
@@ -101,37 +103,32 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
-class _Killer(SqlEvaluator):
+class _Killer(SqlSession):
     """Kills its server when half the work is done."""
 
-    def evaluate(self, work: Iterable[Work]) -> Iterator[dict[str, Any]]:
-        items = list(work)
+    def evaluate(self, works: Iterable[Work]) -> Iterator[Outcome]:
+        items = list(works)
         yield from super().evaluate(items[: len(items) // 2])
         os.kill(self._databases["2024-03"].started.pid, signal.SIGKILL)
         yield from super().evaluate(items[len(items) // 2 :])
 
 
-def test_a_server_killed_in_mid_run_leaves_voids_that_a_resume_fills(data_dir: Path, tmp_path: Path) -> None:
+def test_a_server_killed_in_mid_run_leaves_voids_that_a_resume_fills(
+    data_dir: Path, golds: Path, tmp_path: Path
+) -> None:
     """The machine's failure must neither lower the score nor lose what was done before it."""
-    plan = SqlPlan(protocol=protocol("card-2024-03"), data_dir=data_dir, limit=4)
-    run = RunPlan(
-        out=tmp_path / "run", profile=load_profile("card-2024-03"), suites=("sql",), samples=1, argv=(), limit=4
-    )
+    suite = find_suite("sql")
+    setting = Setting(profile=load_profile("card-2024-03"), data_dir=data_dir)
+    lines = golds.read_text().splitlines(keepends=True)
+    golds.write_text("".join(lines[:-1]))
     voids = []
-    for kind in (_Killer, SqlEvaluator):
-        evaluator = kind(plan)
-        try:
-            works = [
-                Work(problem=p, completion=Completion(
-                    task=p.task, problem=p.id, sample=0, text=p.checker.queries[0], style=PromptStyle.RAW
-                ))
-                for p in evaluator.problems() if isinstance(p.checker, GoldSql)
-            ]  # fmt: skip
-            outcome = score_works(run, [evaluator], {"sql": works}, Watcher())
-        finally:
-            evaluator.close()
-        voids.append(outcome.voids)
-        values = {metrics["pass@1"].value for metrics in outcome.scores.values()}
+    for kind in (_Killer, SqlSession):
+        session = kind(suite, setting, suite.configured(setting.profile), [golds])  # type: ignore[arg-type]
+        plan = RunPlan(out=tmp_path / "run", profile=setting.profile, files=(str(golds),))
+        run = score(plan, [session], Watcher())
+        voids.append(len(run.voids))
+        assert {found.who for found in run.voids} <= {"database"}
+        values = {metrics["pass@1"].value for metrics in run.estimates.values()}
         assert values <= {1.0, None}  # what was judged was judged right; what was not has no value
     assert voids[0] >= 6
     assert voids[1] == 0

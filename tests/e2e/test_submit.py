@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from codecard.store import read_completions, read_manifest, read_scores
 from e2e_types import Command
+from folders import read_manifest, read_scores, read_texts
 
 ASKED = ("--suite", "starter", "--samples", "1", "--languages", "py,php", "--limit", "6", "--prompt-style", "raw")
 
@@ -34,7 +34,7 @@ def test_jobs_write_other_rows_than_one_process(
     done = codecard(*command)
     assert done.returncode == 0, done.stderr
     assert read_scores(out) == read_scores(tmp_path / "whole")
-    texts = [{c.id: c.text for c in read_completions(path)} for path in (out, tmp_path / "whole")]
+    texts = [read_texts(path) for path in (out, tmp_path / "whole")]
     assert texts[0] == texts[1]
     assert [read_manifest(out / f"shards/{index}")["shard"] for index in (0, 1)] == ["0/2", "1/2"]
     before = (out / "executions.jsonl").read_bytes()

@@ -9,15 +9,13 @@ from typing import Any
 
 import pytest
 
-from codecard.generate.embedded import NAME
-from codecard.generate.lm_eval_ import HarnessJob
+from codecard import api as codecard_api
 from codecard.model import InfrastructureError, UsageError
-from codecard.pipeline import Outcome, RunPlan, Watcher
-from codecard.pipeline.measured import read_measurements
-from codecard.pipeline.zero_shot import Located, run_zero_shot, zero_shot_job
-from codecard.tasks.definitions import load_profile
-from codecard.tasks.paths import tasks_dir
-from codecard.tasks.zero_shot import load_tasks
+from codecard.paths import tasks_dir
+from codecard.runs.measured import read_measurements
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.zero_shot.tasks import load_tasks
 from e2e_types import Command
 
 Row = dict[str, Any]
@@ -118,24 +116,13 @@ def model_folder() -> str:
         pytest.skip(str(error))
 
 
-def plan(out: Path) -> RunPlan:
-    profile = load_profile("card-2024-03")
-    return RunPlan(out=out, profile=profile, suites=("zero_shot",), samples=1, argv=(), model="embedded", limit=50)
-
-
-class Listener(Watcher):
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-
-    def executed(self, row: Row) -> None:
-        self.rows.append(row)
-
-
-def ask(out: Path, data: Path, model_folder: str) -> tuple[Outcome, Listener]:
-    model = Located(path=model_folder, name=NAME)
-    job = zero_shot_job(model, data, limit=50, dtype="float32")
-    listener = Listener()
-    return run_zero_shot(plan(out), model, job, listener), listener
+def ask(out: Path, data: Path, told: list[str] | None = None) -> codecard_api.Run:
+    """The suite again; `told` hears the lines of progress."""
+    lines: list[str] = [] if told is None else told
+    return codecard_api.run(
+        model="embedded", suite="zero_shot", limit=50, dtype="float32", data_dir=str(data), out=str(out),
+        progress=lines.append,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -195,19 +182,19 @@ def test_zero_shot_numbers_apart_from_lm_evals_own(run: Path, model_folder: str,
 
 
 @pytest.mark.embedded
-def test_a_finished_task_asked_again(run: Path, model_folder: str) -> None:
-    """The same run again asks nothing; a changed data file has its one task asked again."""
+def test_a_finished_task_is_not_asked_again_and_other_data_are_refused(run: Path) -> None:
+    """The same run again asks nothing; a changed data file is another benchmark, and the task is named."""
     before = (run / "scores.json").read_text()
-    _, listener = ask(run, run.parent, model_folder)
-    assert listener.rows == []
+    told: list[str] = []
+    ask(run, run.parent, told)
+    assert "zero_shot: 0 completions to generate, 0 to execute" in told
     assert (run / "scores.json").read_text() == before
     file = run.parent / "zero_shot" / "piqa.jsonl"
     kept = file.read_text()
     try:
         file.write_text(kept.splitlines()[0] + "\n")
-        outcome, listener = ask(run, run.parent, model_folder)
-        assert [row["task"] for row in listener.rows] == ["zero_shot/piqa"]
-        assert outcome.scores["zero_shot/piqa"]["acc"].n == 1
+        with pytest.raises(UsageError, match=r"another data.zero_shot/piqa"):
+            ask(run, run.parent)
     finally:
         file.write_text(kept)
 
@@ -221,17 +208,17 @@ def test_a_run_and_its_raw_output_disagreeing(run: Path) -> None:
 
 
 @pytest.mark.embedded
-def test_a_data_file_of_another_schema(tmp_path: Path, model_folder: str) -> None:
+def test_a_data_file_of_another_schema_is_refused_by_its_task(tmp_path: Path, model_folder: str) -> None:
     """A file that lacks a column is bad input that names the task, and the tasks without a file are said."""
     (tmp_path / "zero_shot").mkdir()
     (tmp_path / "zero_shot" / "piqa.jsonl").write_text('{"question": "?"}\n')
     with pytest.raises(UsageError, match="no data for piqa"):
-        ask(tmp_path / "RUN", tmp_path, model_folder)
+        ask(tmp_path / "RUN", tmp_path)
 
 
-def test_a_token_put_before_the_prompt() -> None:
-    """The default is the old harness's: nothing before the prompt."""
-    assert HarnessJob(model="m", task_dir=Path()).add_bos is False
+def test_no_token_is_put_before_the_prompt() -> None:
+    """The default is the old harness's."""
+    assert find_suite("zero_shot").configured(load_profile("card-2024-03")).add_bos is False
 
 
 def test_our_siqa_prompt_changed() -> None:

@@ -7,18 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from codecard.model import LANGUAGES, Completion, Tests, UsageError
-from codecard.tasks.code import assemble, load_problems, program_of
-from codecard.tasks.definitions import code_tasks, load_profile
+from codecard.languages import language_names
+from codecard.model import Completion, Tests, UsageError
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.code.problems import assemble, load_problems, program_of
 
-CARD = load_profile("card-2024-03")
-TASKS = {task.language: task for task in code_tasks("multipl_e")}
+SUITE = find_suite("multipl_e")
+CARD = SUITE.configured(load_profile("card-2024-03"))
+TASKS = {task.language.name: task for task in SUITE.code_tasks}
 
 
 @pytest.mark.parametrize("language", ["cpp", "java", "js", "php", "rs"])
 def test_assembled_program_differs_from_the_references(data_dir: Path, language: str) -> None:
     """One byte more or less in the program and every score of that language is another protocol's."""
-    problems = {p.id: p for p in load_problems(TASKS[language], CARD, data_dir)[0]}
+    problems = {p.id: p for p in load_problems(TASKS[language], CARD.revision, data_dir)[0]}
     checked = 0
     with (data_dir / f"completions/reference.{language}.jsonl").open() as file:
         for row in map(json.loads, file):
@@ -30,10 +33,10 @@ def test_assembled_program_differs_from_the_references(data_dir: Path, language:
     assert checked >= 98
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_proof_planted_outside_the_tests_would_prove_nothing(data_dir: Path, language: str) -> None:
     """The place is after the last assertion, and only braces and blanks follow it."""
-    for problem in load_problems(TASKS[language], CARD, data_dir)[0]:
+    for problem in load_problems(TASKS[language], CARD.revision, data_dir)[0]:
         assert isinstance(problem.checker, Tests)
         program = program_of(problem, f"{problem.prompt}\n{problem.checker.source}", CARD)
         assert program.proof_at is not None
@@ -47,7 +50,7 @@ def test_a_problem_too_few_is_refused_with_the_count(data_dir: Path, tmp_path: P
     (tmp_path / "multipl_e").mkdir()
     (tmp_path / "multipl_e/humaneval-rs.jsonl").write_text("".join(source[:-1]))
     with pytest.raises(UsageError, match="155 problems, but multipl_e/rs has 156"):
-        load_problems(TASKS["rs"], CARD, tmp_path)
+        load_problems(TASKS["rs"], CARD.revision, tmp_path)
 
 
 def test_rows_with_foreign_stop_tokens_are_refused(data_dir: Path, tmp_path: Path) -> None:
@@ -56,10 +59,10 @@ def test_rows_with_foreign_stop_tokens_are_refused(data_dir: Path, tmp_path: Pat
     (tmp_path / "multipl_e").mkdir()
     (tmp_path / "multipl_e/humaneval-cpp.jsonl").write_text(text)
     with pytest.raises(UsageError, match="stop tokens"):
-        load_problems(TASKS["cpp"], CARD, tmp_path)
+        load_problems(TASKS["cpp"], CARD.revision, tmp_path)
 
 
 def test_the_later_forks_stop_token_would_shorten_python(data_dir: Path) -> None:
     """The Python rows carry a fifth stop string that the pinned revision has not; the definition decides."""
-    problems = load_problems(TASKS["py"], CARD, data_dir)[0]
+    problems = load_problems(TASKS["py"], CARD.revision, data_dir)[0]
     assert {p.stop_tokens for p in problems} == {("\ndef", "\n#", "\nif", "\nclass")}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from codecard.answers.ratings import parse_rating, parse_rating_as_reference
 from codecard.model import UsageError
-from codecard.score.rating import Rated, estimate_ratings
-from codecard.tasks.fastchat import RecordedJudgment, read_answers, read_judgments, recording
-from codecard.tasks.mt_bench import Suite, load_suite
-from codecard.tasks.ratings import parse_rating, parse_rating_as_reference
+from codecard.stats.rating import Rated, estimate_ratings
+from codecard.suites.mt_bench.data import MtBenchData, load_data
+from codecard.suites.mt_bench.fastchat import RecordedJudgment, read_answers, read_judgments, recording
 
 pytestmark = pytest.mark.data
 
@@ -22,8 +22,8 @@ def folder(data_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def suite(folder: Path) -> Suite:
-    return load_suite(folder)
+def suite(folder: Path) -> MtBenchData:
+    return load_data(folder)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def rated(rows: list[RecordedJudgment]) -> list[Rated]:
     return [Rated(question=row.problem, turn=row.turn, rating=parse_rating(row.text)) for row in rows]
 
 
-def test_prompts_equal_those_gpt4_was_sent(suite: Suite, folder: Path, judged: Path) -> None:
+def test_prompts_equal_those_gpt4_was_sent(suite: MtBenchData, folder: Path, judged: Path) -> None:
     """A judge prompt that is one byte off measures something else. Built from the answer files alone."""
     rows = read_judgments(judged, suite)
     checked = 0
@@ -55,7 +55,7 @@ def test_prompts_equal_those_gpt4_was_sent(suite: Suite, folder: Path, judged: P
     assert checked == 80
 
 
-def test_answers_come_back_out_of_recorded_prompts(suite: Suite, judged: Path, failed: Path) -> None:
+def test_answers_come_back_out_of_recorded_prompts(suite: MtBenchData, judged: Path, failed: Path) -> None:
     """A recorded judgment must be readable beside its answers, though no answer file came with it."""
     for row in [*read_judgments(judged, suite), *read_judgments(failed, suite)]:
         problem = suite.problem(row.problem)
@@ -65,7 +65,7 @@ def test_answers_come_back_out_of_recorded_prompts(suite: Suite, judged: Path, f
     assert suite.answers_in(problem, row.turn, row.user_prompt + " ") is None
 
 
-def test_ratings_are_read_from_the_texts_as_recorded(suite: Suite, judged: Path) -> None:
+def test_ratings_are_read_from_the_texts_as_recorded(suite: MtBenchData, judged: Path) -> None:
     """A parser that differs from the reference on any real judgment moves a score."""
     rows = read_judgments(judged, suite)
     assert len(rows) == 100
@@ -73,7 +73,7 @@ def test_ratings_are_read_from_the_texts_as_recorded(suite: Suite, judged: Path)
     assert [parse_rating_as_reference(row.text) for row in rows] == [row.score for row in rows]
 
 
-def test_reference_parser_reads_code_as_ratings(suite: Suite, failed: Path) -> None:
+def test_reference_parser_reads_code_as_ratings(suite: MtBenchData, failed: Path) -> None:
     """`arr[0]` in a judgment became a rating of 0; the strict rule sees none, the reference's flag repeats it."""
     rows = read_judgments(failed, suite)
     reference = [parse_rating_as_reference(row.text) for row in rows]
@@ -85,7 +85,7 @@ def test_reference_parser_reads_code_as_ratings(suite: Suite, failed: Path) -> N
 @pytest.mark.parametrize(
     ("model", "score"), [("mistral-orpo-trl", 5.75), ("mistral-orpo-capybara", 3.95), ("mistral-orpo-mix", 3.25)]
 )
-def test_coding_scores_of_recorded_models(suite: Suite, judged: Path, model: str, score: float) -> None:
+def test_coding_scores_of_recorded_models(suite: MtBenchData, judged: Path, model: str, score: float) -> None:
     """The published scores, from the judgments' texts alone."""
     chosen = recording(read_judgments(judged, suite), judged, model)
     estimates = estimate_ratings(rated(list(chosen.judgments.values())))
@@ -101,7 +101,7 @@ def test_coding_scores_of_recorded_models(suite: Suite, judged: Path, model: str
     assert 0.74 <= (high - low) / 2 / 2.262 <= 0.96
 
 
-def test_two_runs_under_one_name_are_never_averaged(suite: Suite, judged: Path) -> None:
+def test_two_runs_under_one_name_are_never_averaged(suite: MtBenchData, judged: Path) -> None:
     """`mistral-orpo` was judged twice; FastChat's mean over both is the score of neither."""
     rows = read_judgments(judged, suite)
     with pytest.raises(UsageError, match="recorded 2 times under one name"):
@@ -114,13 +114,13 @@ def test_two_runs_under_one_name_are_never_averaged(suite: Suite, judged: Path) 
     assert scores == [3.45, 3.85]
 
 
-def test_several_models_and_no_name_is_refused_with_the_list(suite: Suite, judged: Path) -> None:
+def test_several_models_and_no_name_is_refused_with_the_list(suite: MtBenchData, judged: Path) -> None:
     """Four models pooled into one score."""
     with pytest.raises(UsageError, match="mistral-orpo-mix, mistral-orpo, mistral-orpo-capybara, mistral-orpo-trl"):
         recording(read_judgments(judged, suite), judged)
 
 
-def test_failures_are_counted_and_refuse_the_score(suite: Suite, failed: Path) -> None:
+def test_failures_are_counted_and_refuse_the_score(suite: MtBenchData, failed: Path) -> None:
     """A file in which most judgments failed once gave a mean of the few that did not."""
     rows = rated(read_judgments(failed, suite))
     refused = estimate_ratings(rows)["score"]
@@ -162,18 +162,18 @@ def edited(judged: Path, tmp_path: Path, change: str) -> Path:
     ("change", "words"),
     [
         ("duplicate", r"question \d+ turn \d is judged 2 times \(lines 4, 21\)"),
-        ("outside", "line 4: question 999 is not in MT-Bench"),
-        ("form", "line 4: unknown judge form 'single-v1'"),
-        ("judge", "line 4: unknown judge 'gpt-4'"),
-        ("key", "line 4: no field 'judgment'"),
-        ("turn", "line 4: turn 3; expected 1 or 2"),
+        ("outside", ":4: question 999 is not in MT-Bench"),
+        ("form", ":4: unknown judge form 'single-v1'"),
+        ("judge", ":4: unknown judge 'gpt-4'"),
+        ("key", ":4: no field 'judgment'"),
+        ("turn", ":4: turn 3; expected 1 or 2"),
         ("judges", "judgments of 2 judges; name one with --judge: gpt-4, gpt-4-turbo"),
-        ("score", "line 4: score '8' is not a number"),
-        ("json", "line 4: not JSON"),
+        ("score", ":4: score '8' is not a number"),
+        ("json", ":4: not JSON"),
     ],
 )
 def test_bad_judgment_file_is_one_clear_line(
-    suite: Suite, judged: Path, tmp_path: Path, change: str, words: str
+    suite: MtBenchData, judged: Path, tmp_path: Path, change: str, words: str
 ) -> None:
     """Each fault of a file is told with its line, and nothing is scored."""
     path = edited(judged, tmp_path, change)
@@ -190,4 +190,4 @@ def test_changed_benchmark_file_is_refused(folder: Path, tmp_path: Path) -> None
         target.write_bytes(path.read_bytes())
     (tmp_path / "reference_answer" / "gpt-4.jsonl").write_bytes(b"{}\n")
     with pytest.raises(UsageError, match="not the pinned file"):
-        load_suite(tmp_path)
+        load_data(tmp_path)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from codecard.answers.sql import extract_sql
 from codecard.model import InfrastructureError, Problem
 from codecard.sql import DatabaseOptions, open_database
 from codecard.sql.binaries import find_binaries
 from codecard.sql.database import Database
+from codecard.sql.definition import definition, load
 from codecard.sql.doctor import diagnose
-from codecard.tasks.sql import definition, extract_sql, load
 
 pytestmark = [pytest.mark.postgres, pytest.mark.data]
 

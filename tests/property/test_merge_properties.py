@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codecard.model import Problem, Tests, UsageError
-from codecard.pipeline.merging import merge
-from codecard.pipeline.sharding import Shard, parse_shard
-from codecard.store import read_executions, read_manifest, read_scores
-from codecard.store.outcomes import read_run
+from codecard.runs.merge import merge
+from codecard.runs.reading import read_run
+from codecard.runs.shard import Shard, parse_shard
+from folders import read_executions, read_manifest, read_scores
 
 Row = dict[str, Any]
 FILES = ("manifest.json", "problems.jsonl", "completions.jsonl", "executions.jsonl", "scores.json")
@@ -120,7 +120,7 @@ def scores_of(run: Path) -> Row:
     with folder() as base:
         merge(base / "alone", [run])
         found = read_scores(base / "alone")
-    summary = read_run(run).summary
+    summary = read_run(run).estimates
     assert {t: {m: e.value for m, e in ms.items()} for t, ms in summary.items()} == {
         t: {m: e["value"] for m, e in ms.items()} for t, ms in found.items()
     }
@@ -150,12 +150,10 @@ def one(base: Path, name: str, text: str = "x", passed: bool | None = True, **de
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"recipe": {"model": "m", "sampling": {"temperature": 0.8}}}, "recipe.sampling.temperature"),
+        ({"recipe": {"model": "m", "sampling": {"temperature": 0.8}}}, "asking.multipl_e.sampling.temperature"),
         ({"recipe": None}, "made elsewhere"),
-        ({"profile": {"name": "card-2024-03", "key": "2"}}, "profile.key"),
+        ({"profile": {"name": "card-2024-03", "key": "2"}}, "profile.name"),
         ({"data": {TASKS[0]: "other rows"}}, f"data.{TASKS[0]}"),
-        ({"suites": ["starter"]}, "suites"),
-        ({"suites": ["mt_bench"]}, "mt_bench is not sharded"),
     ],
 )
 def test_runs_of_different_questions_are_mixed(tmp_path: Path, change: Row, named: str) -> None:
@@ -189,7 +187,7 @@ def test_runs_in_two_languages_do_not_merge(tmp_path: Path) -> None:
     merge(tmp_path / "out", runs)
     made = read_manifest(tmp_path / "out")
     assert made["data"] == dict.fromkeys(TASKS, "h")
-    assert "shard" not in made
+    assert made["shard"] is None
     assert [(origin["run"], origin["shard"]) for origin in made["merged"]] == [("a", "0/2"), ("b", "1/2")]
 
 

@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codecard.answers.cutting import truncate
 from codecard.generate.stops import Tail
-from codecard.tasks.cutting import truncate
 
 TEXT = st.text(alphabet="ab\n}é🙂", max_size=40)
 STOPS = st.lists(st.text(alphabet="ab\n}é🙂", min_size=1, max_size=4), max_size=3).map(tuple)

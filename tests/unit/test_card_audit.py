@@ -9,7 +9,7 @@ import pytest
 from codecard.card.audit import audit
 from codecard.card.reported import load_reported
 from codecard.model import UsageError
-from codecard.tasks.paths import reported_dir
+from codecard.paths import reported_dir
 
 KNOWN = load_reported(reported_dir())
 

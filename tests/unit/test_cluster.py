@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from codecard.cluster import Feeder, Node, Pool, Workers, parse_workers
 from codecard.cluster import pool as pool_module
-from codecard.generate import GenerationRequest
+from codecard.generate import GenerationRequest, Generator, Opening
 from codecard.generate.ray_ import GenerationActor, RayGenerator, _Problems
 from codecard.model import Completion, InfrastructureError, Sampling, UsageError
 from codecard.sandbox.port import Image
@@ -299,15 +299,13 @@ def test_what_was_finished_before_an_error_is_lost() -> None:
         feeder.step([], 5)
 
 
-class Echo:
+class Echo(Generator):
     def fingerprint(self) -> dict[str, Any]:
         return {"model": "echo"}
 
     def generate(self, requests: Iterator[GenerationRequest]) -> Iterator[Completion]:
         for request in sorted(requests, key=lambda r: r.problem, reverse=True):
             yield Completion(task=request.task, problem=request.problem, sample=request.sample, text=request.problem)
-
-    def close(self) -> None: ...
 
 
 def ask(problem: str, sample: int = 0) -> GenerationRequest:
@@ -316,8 +314,8 @@ def ask(problem: str, sample: int = 0) -> GenerationRequest:
 
 def test_completions_get_each_other_s_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
     """An actor's generator answers in any order; a dead driver's close ends it."""
-    monkeypatch.setattr("codecard.generate.open_generator", lambda spec, **opening: Echo())
-    actor = GenerationActor("echo", {})
+    monkeypatch.setattr("codecard.generate.ray_.open_generator", lambda spec, opening: Echo())
+    actor = GenerationActor("echo", Opening())
     assert actor.open()["model"] == "echo"
     asked = [(1, ask("a")), (2, ask("c")), (3, ask("b"))]
     found = dict(actor.step(asked, 5))
@@ -340,7 +338,7 @@ def test_samples_of_a_problem_are_torn_apart() -> None:
 
 def test_the_manifest_of_a_cluster_says_more_than_one_process_would() -> None:
     cluster = Fake([node("a")], facts={"a": {"codecard": "1", "model": "m", "dtype": "float32"}})
-    generator = RayGenerator(cluster, "embedded", {})  # type: ignore[arg-type]
+    generator = RayGenerator(cluster, "embedded", Opening())  # type: ignore[arg-type]
     assert generator.fingerprint() == {"model": "m", "dtype": "float32"}
     generator.close()
 

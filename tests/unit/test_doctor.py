@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from codecard.model import LANGUAGES, Execution, Verdict
+from codecard.languages import language_names
+from codecard.model import Execution, Verdict
 from codecard.report.doctor import doctor_report
 from codecard.sandbox import host
-from codecard.sandbox.doctor import EXPECTED, Diagnosis, Finding, _judged, _program
+from codecard.sandbox.doctor import EXPECTED, Diagnosis, Finding, _judged
 from codecard.sandbox.host import HostFactor, factor_of, store_host_factor, stored_host_factor
+from codecard.sandbox.known import known_programs
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_a_wall_is_not_tried_in_a_language(language: str) -> None:
     for kind in EXPECTED:
-        assert _program(language, kind).language == language
+        assert known_programs(language)[kind].language == language
 
 
 def test_an_open_wall_is_called_fine() -> None:

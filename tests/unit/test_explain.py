@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from codecard.model import Estimate
-from codecard.pipeline.explain import ASKING, STEPS, Measured, explain, path
-from codecard.tasks.definitions import Profile, load_profile
+from codecard.runs.explain import Explanation, Measured, explain, path
+from codecard.settings import load_profile, role_of
+from codecard.suites import find_suite
 
-STRICT, CARD = load_profile("strict"), load_profile("card-2024-03")
+SUITE = find_suite("multipl_e")
+STRICT, CARD = (SUITE.configured(load_profile(name)) for name in ("strict", "card-2024-03"))
 SAMPLE = ("multipl_e/py", "HumanEval_0_x", 0)
 
 
-def effect(profile: Profile) -> float:
+def effect(options: Any) -> float:
     """Two settings that interact: the total is not the sum of each alone."""
-    early, wall = profile.early_exit_passes, profile.deadline == "wall"
+    early, wall = options.early_exit_passes, options.deadline == "wall"
     return 0.5 + 0.1 * early - 0.05 * wall + 0.02 * (early and wall)
 
 
 class Measure:
     def __init__(self) -> None:
-        self.asked: list[Profile] = []
+        self.asked: list[Any] = []
 
-    def __call__(self, profile: Profile) -> Measured:
-        self.asked.append(profile)
-        value = effect(profile)
-        estimate = Estimate(value=value, low=None, high=None, n=1)
-        return Measured(estimates={"multipl_e/py": estimate}, values={SAMPLE: float(profile.early_exit_passes)})
+    def __call__(self, options: Any) -> Measured:
+        self.asked.append(options)
+        estimate = Estimate(value=effect(options), low=None, high=None, n=1)
+        values: dict[Any, float | None] = {SAMPLE: float(options.early_exit_passes)}
+        return Measured(estimates={"multipl_e/py": {"pass@1": estimate}}, values=values)
 
 
-def test_steps_that_do_not_sum_to_the_total() -> None:
-    """Interacting settings: the steps still sum to the difference, and flips are named."""
-    found = explain(STRICT, CARD, Measure())
+def explained(a: Any, b: Any, measure: Measure | None = None) -> Explanation:
+    return explain(("a", "b"), a, b, measure or Measure())
+
+
+def test_steps_sum_to_the_total_although_settings_interact() -> None:
+    """And flips are named at the step that makes them."""
+    found = explained(STRICT, CARD)
     total = found.total["multipl_e/py"]
     assert total == pytest.approx(effect(CARD) - effect(STRICT))
     assert sum(step.deltas["multipl_e/py"] for step in found.steps) == pytest.approx(total, abs=1e-15)
@@ -41,28 +47,29 @@ def test_steps_that_do_not_sum_to_the_total() -> None:
     assert gained == ["early-exit rule"]
 
 
-def test_the_same_thing_measured_twice() -> None:
-    """Only steps that change a setting are measured: strict and card-2024-03 differ in three of them."""
+def test_only_steps_that_change_a_setting_are_measured() -> None:
+    """strict and card-2024-03 differ in three of them."""
     measure = Measure()
-    found = explain(STRICT, CARD, measure)
+    found = explained(STRICT, CARD, measure)
     assert [step.name for step in found.steps if step.changed] == ["limits", "toolchain", "early-exit rule"]
     assert len(measure.asked) == 4
     again = Measure()
-    explain(STRICT, replace(STRICT, name="copy"), again)
+    explained(STRICT, STRICT.model_copy(), again)
     assert len(again.asked) == 1
 
 
-def test_a_setting_that_no_step_holds() -> None:
-    """Every setting of a profile is in a step, or acts on asking alone; the path ends at the other profile."""
-    grouped = {name for _, names in STEPS for name in names} | set(ASKING) | {"name", "summary"}
-    assert set(Profile.__dataclass_fields__) <= grouped
-    last = path(STRICT, CARD)[-1][2]
-    same = {name: getattr(CARD, name) for name in (*ASKING, "name", "summary")}
-    assert replace(last, **same) == CARD
+def test_every_setting_that_decides_a_verdict_is_a_step_that_exists() -> None:
+    """No step without a setting behind it, no setting without a step; the path ends at the other profile."""
+    steps = path(STRICT, CARD)
+    assert {name for name, *_ in steps} == {
+        "data set revision", "stop words", "limits", "toolchain", "early-exit rule"
+    }  # fmt: skip
+    asking = [name for name, field in type(CARD).model_fields.items() if role_of(field) != "judging"]
+    assert steps[-1][2].model_copy(update={name: getattr(CARD, name) for name in asking}) == CARD
 
 
-def test_settings_of_asking_counted_as_a_cause() -> None:
+def test_settings_of_asking_are_named_and_are_no_cause() -> None:
     """Samples and sampling differ: given completions cannot show their effect, and the report says so."""
-    found = explain(CARD, replace(CARD, samples=20), Measure())
+    found = explained(CARD, CARD.model_copy(update={"samples": 20}))
     assert found.unused == ("samples",)
     assert all(not step.changed for step in found.steps)

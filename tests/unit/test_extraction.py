@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from codecard.model import LANGUAGES
-from codecard.tasks.extraction import chat_program, chat_prompt
+from codecard.answers.code import chat_program, chat_prompt
+from codecard.languages import language_names
 
 PROMPTS = {
     "py": 'from typing import List\n\ndef total(xs: List[int]) -> int:\n    """ Sum of xs\n    """\n',
@@ -282,7 +282,7 @@ def test_php_redeclares_the_test_function() -> None:
     assert source.count("function test(") == 1
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_chat_prompt_loses_the_code(language: str) -> None:
     """The user turn holds the stripped prompt in a fence that is tagged and closed."""
     text = chat_prompt(PROMPTS[language], language)
@@ -290,7 +290,7 @@ def test_chat_prompt_loses_the_code(language: str) -> None:
     assert text.endswith(f"\n{PROMPTS[language].strip()}\n```")
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_hostile_answer_crashes_extraction(language: str) -> None:
     """Whatever a model writes, a program comes out that ends with the tests."""
     for answer in ("```", "```\n```\n```", "{" * 3000, "}" * 3000, "(" * 3000, '"' * 999, "\0\ud800", "word " * 9999):

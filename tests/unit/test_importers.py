@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from codecard.model import Problem, PromptStyle, Tests, UsageError
-from codecard.store.importers import match, read_completion_file
+from codecard.suites.importing import match, read_completion_file
 
 PROBLEMS = [
     Problem(
@@ -41,7 +41,7 @@ def test_bigcode_generations_lose_their_prompt_and_keep_their_order(tmp_path: Pa
         [["int zero() { return 0;", "int zero() { return 1;"], ["int two() { return 2;"]],
     )
     found = match(read_completion_file(path, "multipl_e"), PROBLEMS)
-    assert [(m.problem.id, m.completion.sample, m.completion.text) for m in found] == [
+    assert [(m.problem.id, m.sample, m.completion.text) for m in found] == [
         ("HumanEval_0_zero", 0, " return 0;"),
         ("HumanEval_0_zero", 1, " return 1;"),
         ("HumanEval_2_two", 0, " return 2;"),
@@ -59,13 +59,13 @@ def test_bigcode_generations_of_another_data_set_are_refused(tmp_path: Path) -> 
 def test_multipl_e_result_files(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, {"name": "HumanEval_2_two", "language": "cpp", "completions": ["a", "b"]})
     found = match(read_completion_file(path, "multipl_e"), PROBLEMS)
-    assert [(m.completion.sample, m.completion.text) for m in found] == [(0, "a"), (1, "b")]
+    assert [(m.sample, m.completion.text) for m in found] == [(0, "a"), (1, "b")]
 
 
 def test_multipl_e_programs_run_as_they_stand(tmp_path: Path) -> None:
     value = {"name": "HumanEval_2_two", "language": "cpp", "results": [{"program": "int main(){}"}]}
     found = match(read_completion_file(write(tmp_path / "r.json", value), "multipl_e"), PROBLEMS)
-    assert found[0].program == "int main(){}"
+    assert found[0].source == "int main(){}"
 
 
 def test_evalplus_rows_are_numbered_in_order(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_evalplus_rows_are_numbered_in_order(tmp_path: Path) -> None:
         {"task_id": "HumanEval/2", "solution": "int two() { return 2; }"},
     )
     found = match(read_completion_file(path, "multipl_e"), PROBLEMS)
-    assert [(m.problem.id, m.completion.sample, m.completion.style) for m in found] == [
+    assert [(m.problem.id, m.sample, m.completion.style) for m in found] == [
         ("HumanEval_2_two", 0, PromptStyle.RAW),
         ("HumanEval_2_two", 1, PromptStyle.CHAT),
     ]
@@ -124,7 +124,7 @@ def test_rows_with_their_own_ids_are_numbered_on(tmp_path: Path) -> None:
     row = {"task": "multipl_e/cpp", "problem": "HumanEval_2_two", "sample": 0, "program": "x"}
     path = lines(tmp_path / "d.jsonl", row | {"id": "a"}, row | {"id": "b"})
     found = match(read_completion_file(path, "multipl_e"), PROBLEMS)
-    assert [(m.label, m.completion.sample) for m in found] == [("a", 0), ("b", 1)]
+    assert [(m.label, m.sample) for m in found] == [("a", 0), ("b", 1)]
 
 
 def test_a_program_of_a_foreign_problem_is_run_but_marked(tmp_path: Path) -> None:

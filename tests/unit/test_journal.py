@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from codecard.journal import CorruptJournal, Journal, read_journal
 from codecard.model import UsageError
-from codecard.store import CorruptJournal, Journal, RunFolder, read_journal
+from codecard.runs.folder import RunFolder
+from codecard.runs.manifest import Manifest
 
 
 def test_torn_last_line_is_dropped_on_open(tmp_path: Path) -> None:
@@ -45,19 +47,24 @@ def test_any_text_comes_back_as_it_went_in(tmp_path: Path, text: str) -> None:
     assert list(read_journal(tmp_path / "rows.jsonl")) == [{"text": text}]
 
 
-def test_resuming_with_another_recipe_is_refused_by_field(tmp_path: Path) -> None:
+def asked(temperature: float) -> Manifest:
+    return Manifest(format=2, recipe={"model": "m"}, asking={"starter": {"sampling": {"temperature": temperature}}})
+
+
+def test_resuming_under_another_identity_is_refused_by_the_field_and_both_values(tmp_path: Path) -> None:
     """Mixing two temperatures in one folder would give a number that belongs to neither."""
-    RunFolder(tmp_path / "run", {"recipe": {"temperature": 0.2}}, ("recipe",)).close()
-    with pytest.raises(UsageError, match="another recipe"):
-        RunFolder(tmp_path / "run", {"recipe": {"temperature": 0.8}}, ("recipe",))
+    RunFolder(tmp_path / "run", asked(0.2), []).close()
+    with pytest.raises(UsageError, match=r"another asking\.starter\.sampling\.temperature \(0\.2; now 0\.8\)"):
+        RunFolder(tmp_path / "run", asked(0.8), [])
+    RunFolder(tmp_path / "run", asked(0.2), []).close()
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path) -> None:
-    with RunFolder(tmp_path / "run", {}, ()), pytest.raises(UsageError, match="in use"):
-        RunFolder(tmp_path / "run", {}, ())
+    with RunFolder(tmp_path / "run", asked(0), []), pytest.raises(UsageError, match="in use"):
+        RunFolder(tmp_path / "run", asked(0), [])
 
 
 def test_an_unwritable_folder_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write to"):
-        RunFolder(tmp_path / "file" / "run", {}, ())
+        RunFolder(tmp_path / "file" / "run", asked(0), [])

@@ -121,7 +121,7 @@ def test_limit_that_cannot_be_kept_is_dropped() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("lm-eval:", "names no model type"),
+        ("lm-eval:", "no name behind lm-eval:"),
         ("lm-eval:huggingfac,pretrained=x", "has no model type 'huggingfac'; it has huggingface"),
         ("lm-eval:hf,pretrained", "expected NAME=VALUE"),
         ("lm-eval:hf,pretrained=/no/such/folder", "cannot open the model"),

@@ -15,10 +15,12 @@ import stamina
 from tests.servers import Behaviour, Body, Handler, cut, endless, first_fails, raw, reply, serving, status
 
 from codecard.cli import main
-from codecard.pipeline.mt_bench import Session
 from codecard.report.embed import embed
 from codecard.report.html import render_run
-from codecard.store.outcomes import read_run
+from codecard.runs.reading import read_run
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.suite import Setting
 
 pytestmark = pytest.mark.data
 
@@ -57,6 +59,12 @@ def recorded(data_dir: Path) -> Path:
 
 def scores(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "scores.json").read_text())["mt_bench/coding"]
+    return found
+
+
+def judge_of(run: Path) -> dict[str, Any]:
+    """The judge as the manifest keeps it."""
+    found: dict[str, Any] = json.loads((run / "manifest.json").read_text())["facts"]["mt_bench"]["comparable"]["judge"]
     return found
 
 
@@ -115,7 +123,7 @@ def test_failing_judge_costs_retries_then_voids(codecard: Command, tmp_path: Pat
     out = tmp_path / "run"
     with serving(both(reply("answer"), FAULTS[name])) as server:
         code, printed = run(codecard, server.url, out, "--limit", 2)
-        assert code == 4
+        assert code == 3
         assert len(server.log) == 4 + 4 * 3
     assert scores(out)["score"]["value"] is None
     assert scores(out)["score"]["void"] == 4
@@ -148,7 +156,7 @@ def test_failing_answers_are_void_and_not_judged(codecard: Command, tmp_path: Pa
     with serving(both(second_turn_fails, reply("[[9]]"))) as server:
         code, printed = run(codecard, server.url, tmp_path / "run", "--limit", 2)
         assert sum(body["model"] == "j" for body in server.bodies) == 2
-    assert code == 4
+    assert code == 3
     found = scores(tmp_path / "run")
     assert (found["turn_1"]["value"], found["turn_2"]["value"], found["score"]["value"]) == (9, None, None)
     assert "turn 2 not answered: HTTP 500" in printed
@@ -198,7 +206,7 @@ def test_a_name_at_another_endpoint_is_not_the_reported_judge(codecard: Command,
         code, printed = codecard("run", *model, "--suite", "mt_bench", *judge, "--out", tmp_path / "run")
     assert code == 0
     assert "gpt-4-0613 at another endpoint than its maker's; not comparable with the card" in printed
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["judge"]["model"] != "gpt-4-0613"
+    assert "not comparable" in read_run(tmp_path / "run").manifest.facts_of("mt_bench")["remark"]
 
 
 # ---------------------------------------------------------------- recorded files
@@ -209,14 +217,14 @@ def test_recorded_judgments_score_and_score_again(codecard: Command, recorded: P
     out = tmp_path / "run"
     for _ in range(2):
         code, printed = codecard(
-            "score", recorded, "--suite", "mt_bench", "--judged-model", "mistral-orpo-trl", "--out", out
+            "score", recorded, "--suite", "mt_bench", "--set", "mt_bench.judged_model=mistral-orpo-trl", "--out", out
         )
         assert code == 0
         assert "not comparable" not in printed
         assert scores(out)["score"]["value"] == 5.75
         assert len(rows(out / "judgments.jsonl")) == len(rows(out / "completions.jsonl")) == 20
     code, printed = codecard(
-        "score", recorded, "--suite", "mt_bench", "--judged-model", "mistral-orpo-mix", "--out", out
+        "score", recorded, "--suite", "mt_bench", "--set", "mt_bench.judged_model=mistral-orpo-mix", "--out", out
     )
     assert code == 2
     assert "choose another --out" in printed
@@ -236,7 +244,16 @@ def test_recorded_answers_through_the_recorded_judge(
 
 def test_fastchat_files_go_out_and_come_back(codecard: Command, recorded: Path, tmp_path: Path, data_dir: Path) -> None:
     """A FastChat user moves in, and out again, without a number changing."""
-    codecard("score", recorded, "--suite", "mt_bench", "--judged-model", "mistral-orpo-trl", "--out", tmp_path / "run")
+    codecard(
+        "score",
+        recorded,
+        "--suite",
+        "mt_bench",
+        "--set",
+        "mt_bench.judged_model=mistral-orpo-trl",
+        "--out",
+        tmp_path / "run",
+    )
     code, printed = codecard("judge", "export", tmp_path / "run", "--out", tmp_path / "fastchat")
     assert code == 0
     assert printed.count("\n") == 2
@@ -259,34 +276,40 @@ def test_failures_refuse_the_score_and_say_how_many(codecard: Command, data_dir:
     """19 of 20 judgments failed; the mean of the one that is left is no score."""
     failed = data_dir / "mt_bench" / "model_judgment" / "gpt-4_single.failures.coding.jsonl"
     code, printed = codecard("score", failed, "--suite", "mt_bench", "--out", tmp_path / "run")
-    assert code == 4
+    assert code == 3
     assert "19 of 20 ratings missing, no score" in printed
     assert scores(tmp_path / "run")["score"]["value"] is None
-    assert read_run(tmp_path / "run").summary["mt_bench/coding"]["score"].value is None
+    assert read_run(tmp_path / "run").estimates["mt_bench/coding"]["score"].value is None
     code, printed = codecard("score", failed, "--suite", "mt_bench", "--allow-missing", "--out", tmp_path / "allowed")
     assert code == 0
     assert "19 of 20 ratings missing, scored without them" in printed
     code, printed = codecard("score", failed, "--suite", "mt_bench", "--fastchat-regex", "--out", tmp_path / "theirs")
-    assert code == 4
+    assert code == 3
     assert "16 of 20 ratings missing" in printed
 
 
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["FILE", "--suite", "mt_bench"], "judgments of 4 models; name one with --judged-model"),
-        (["FILE", "--suite", "mt_bench", "--judged-model", "gpt-5"], "unknown model 'gpt-5'"),
-        (["FILE", "--suite", "mt_bench", "--judged-model", "mistral-orpo"], "recorded 2 times under one name"),
-        (["FILE", "--suite", "mt_bench", "--judged-model", "mistral-orpo-trl", "--judge", "x"], "unknown judge 'x'"),
+        (["FILE", "--suite", "mt_bench"], "judgments of 4 models; name one with --set mt_bench.judged_model="),
+        (["FILE", "--suite", "mt_bench", "--set", "mt_bench.judged_model=gpt-5"], "unknown model 'gpt-5'"),
+        (
+            ["FILE", "--suite", "mt_bench", "--set", "mt_bench.judged_model=mistral-orpo"],
+            "recorded 2 times under one name",
+        ),
+        (
+            ["FILE", "--suite", "mt_bench", "--set", "mt_bench.judged_model=mistral-orpo-trl", "--judge", "x"],
+            "unknown judge 'x'",
+        ),
         (["FILE", "FILE", "--suite", "mt_bench"], "one file at a time"),
         (["ANSWERS", "--suite", "mt_bench"], "name a judge"),
         (["ANSWERS", "--suite", "mt_bench", "--judge", "gpt-4-0613"], "did you mean openai:gpt-4-0613?"),
-        (["ANSWERS", "--suite", "mt_bench", "--judge", "replay:/nowhere"], "/nowhere: cannot be read"),
+        (["ANSWERS", "--suite", "mt_bench", "--judge", "replay:/nowhere"], "cannot read /nowhere"),
         (["ANSWERS", "--suite", "mt_bench", "--judge", "embedded", "--judge-base-url", "http://h/v1"], "belongs to"),
         (["EMPTY", "--suite", "mt_bench"], "an empty file"),
         (["MISSING", "--suite", "mt_bench"], "1 of 20 judgments missing (question/turn 126/2)"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_no_run_folder(
     codecard: Command, recorded: Path, data_dir: Path, tmp_path: Path, argv: list[str], words: str
 ) -> None:
@@ -365,13 +388,13 @@ def test_corrected_references_are_another_benchmark(codecard: Command, data_dir:
         prompts = [body["messages"][1]["content"] for body in server.bodies if body["model"] == "j"]
     assert code == 0
     assert any("Tally" in prompt for prompt in prompts)
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["judge"]["references"] == "corrected"
+    assert judge_of(tmp_path / "run")["references"] == "corrected"
 
 
 def test_session_without_judge_names_the_reported_one(data_dir: Path) -> None:
     """The definition knows which judge the published number is by."""
-    from codecard.pipeline.mt_bench import MtBenchOptions
-
-    session = Session(MtBenchOptions(), data_dir=data_dir)
+    suite = find_suite("mt_bench")
+    profile = load_profile("card-2024-03")
+    session = suite.open(Setting(profile=profile, data_dir=data_dir), suite.configured(profile))
     assert session.remark("gpt-4-0613", recognised=True) == ""
     assert "not comparable" in session.remark("gpt-4-turbo", recognised=True)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecard.judge import Reply, rate
-from codecard.score.rating import Rated, calibrate, estimate_ratings
-from codecard.tasks.mt_bench import JudgePrompt, clean_answer
-from codecard.tasks.ratings import parse_rating
+from codecard.answers.ratings import parse_rating
+from codecard.stats.rating import Rated, calibrate, estimate_ratings
+from codecard.suites.mt_bench.data import JudgePrompt, clean_answer
+from codecard.suites.mt_bench.journal import rate
+from codecard.suites.mt_bench.judge import Reply
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_bad_addresses_and_missing_keys_are_one_line(monkeypatch: pytest.MonkeyP
             open_generator("openai:m", base_url=url)
     with pytest.raises(UsageError, match="holds no key"):
         open_generator("openai:m", base_url=f"https://user:{KEY}@host/v1")
-    with pytest.raises(UsageError, match="names no model"):
+    with pytest.raises(UsageError, match="no name behind openai:"):
         open_generator("openai:", base_url="http://127.0.0.1:1/v1")
     with pytest.raises(UsageError, match="belongs to openai"):
         open_generator("embedded", base_url="http://127.0.0.1:1/v1")

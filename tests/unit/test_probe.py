@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from codecard.generate import GenerationRequest
-from codecard.model import Completion, FinishReason, InfrastructureError, Problem, PromptStyle, Tests
-from codecard.pipeline.planning import Given, Observed, plan_suite
-from codecard.pipeline.probe import MOST_ROWS, Rate, probe
+from codecard.generate import GenerationRequest, Generator
+from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, Sampling
+from codecard.runs.planning import Given, Observed, plan_suite
+from codecard.runs.probe import MOST_ROWS, Rate, probe
+from codecard.settings import load_profile
+from codecard.suites import find_suite
 
-CHECKER = Tests(language="py", source="")
-PROBLEMS = [
-    Problem(task="starter/py", id=f"p{i}", cluster=f"p{i}", prompt=f"def f{i}():", checker=CHECKER) for i in range(5)
+REQUESTS = [
+    GenerationRequest(task="starter/py", problem=f"p{i}", sample=0, prompt=f"def f{i}():", sampling=Sampling())
+    for i in range(5)
 ]
 
 
-class Clocked:
+class Clocked(Generator):
     """A model that reads 100 tokens a second and writes 20, by its own clock; a row's prompt has 10 tokens."""
 
     def __init__(self, drops: int = 0) -> None:
@@ -38,36 +40,36 @@ class Clocked:
                 finish_reason=FinishReason.LENGTH, prompt_tokens=10, new_tokens=new,
             )  # fmt: skip
 
-    def close(self) -> None: ...
-
 
 def test_reading_and_writing_are_not_told_apart() -> None:
     model = Clocked()
-    rate = probe(model, PROBLEMS, PromptStyle.RAW, seconds=60, clock=lambda: model.now)
+    rate = probe(model, REQUESTS, seconds=60, clock=lambda: model.now)
     assert rate.prompt == pytest.approx(100)
     assert rate.new == pytest.approx(20)
 
 
 def test_a_probe_that_runs_on_beyond_its_time_or_stays_at_one_row() -> None:
     slow = Clocked()
-    assert probe(slow, PROBLEMS, PromptStyle.RAW, seconds=1, clock=lambda: slow.now).rows == min(slow.widths)
+    assert probe(slow, REQUESTS, seconds=1, clock=lambda: slow.now).rows == min(slow.widths)
     free = Clocked()
-    assert probe(free, PROBLEMS, PromptStyle.RAW, seconds=1e9, clock=lambda: free.now).rows == MOST_ROWS
+    assert probe(free, REQUESTS, seconds=1e9, clock=lambda: free.now).rows == MOST_ROWS
 
 
 def test_a_model_that_does_not_answer_gets_a_rate_all_the_same() -> None:
     model = Clocked(drops=1)
     with pytest.raises(InfrastructureError, match="answered 3 of 4"):
-        probe(model, PROBLEMS, PromptStyle.RAW, clock=lambda: model.now)
+        probe(model, REQUESTS, clock=lambda: model.now)
 
 
 def test_a_plan_that_pays_a_prompt_once_for_each_sample() -> None:
     """The engine reads a problem's prompt once, however many samples it draws."""
     rate = Rate(prompt=100.0, new=50.0, rows=8, seconds=5.0)
     seen = Observed(prompt_tokens=200.0, new_tokens=10.0)
-    one, ten = (
-        plan_suite("sql", Given(samples=1, rate=rate), seen),
-        plan_suite("starter", Given(samples=10, rate=rate), seen),
-    )
+    plans = []
+    for name in ("sql", "starter"):
+        suite = find_suite(name)
+        lengths = suite.lengths(suite.configured(load_profile("card-2024-03")))
+        plans.append(plan_suite(suite, lengths, Given(samples=10, rate=rate), seen))
+    one, ten = plans
     assert one.generate_s == pytest.approx(200 * 200 / 100 + 200 * 10 / 50)
     assert ten.generate_s == pytest.approx(72 * 200 / 100 + 720 * 10 / 50)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from codecard.model import LANGUAGES, Program
+from codecard.languages import language_names
+from codecard.model import Program
 from codecard.sandbox.proof import new_name, planted
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_the_proof_changes_the_program_elsewhere(language: str) -> None:
     source = "the program { the tests }"
     text = planted(Program(language=language, source=source, proof_at=24), "NAME")
@@ -17,7 +18,7 @@ def test_the_proof_changes_the_program_elsewhere(language: str) -> None:
     assert text.count("/tmp/NAME") == 1
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_a_program_without_a_known_end_is_touched(language: str) -> None:
     assert planted(Program(language=language, source="as it stands"), "NAME") == "as it stands"
 

@@ -96,7 +96,7 @@ def test_unicode_line_separator_tears_a_row(tmp_path: Path) -> None:
         ("bigcode/starcoder", "hf:ORG/NAME"),
         ("hf:", "expected hf:ORG/NAME"),
         ("hf:a/b/c", "expected hf:ORG/NAME"),
-        ("ftp:x", "known form"),
+        ("ftp:x", "unknown backend"),
         ("", "known form"),
         (__file__, "is a file"),
     ],

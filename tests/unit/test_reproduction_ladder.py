@@ -17,10 +17,10 @@ from codecard.card.numbers import Rounding, parse_number
 from codecard.card.reported import ReportedColumn, ReportedRow, ReportedTable, load_reported
 from codecard.card.reproduce import Choices, Report, reproduce
 from codecard.model import Estimate, UsageError
-from codecard.pipeline.measured import read_measurements
-from codecard.score import reproduction as ladder
-from codecard.score.reproduction import Ours, Rung, Settings, Target
-from codecard.tasks.paths import reported_dir
+from codecard.paths import reported_dir
+from codecard.runs.measured import read_measurements
+from codecard.stats import reproduction as ladder
+from codecard.stats.reproduction import Ours, Rung, Settings, Target
 
 KNOWN = load_reported(reported_dir())
 TYPICAL = 0.0675 / 161

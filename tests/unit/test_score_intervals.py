@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from codecard.score import macro_average, mean_interval, wilson
+from codecard.stats import macro_average, mean_interval, wilson
 
 
 def names(n: int) -> list[str]:

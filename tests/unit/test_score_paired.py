@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from codecard.model import Decision, Score
-from codecard.score.paired import (
+from codecard.stats.paired import (
     compare,
     decide,
     detectable_effect,
@@ -17,6 +17,7 @@ from codecard.score.paired import (
     paired_test,
     sign_flip,
 )
+from codecard.stats.rating import RATING_RANGE
 
 Values = Mapping[str, Sequence[float | None]]
 
@@ -232,7 +233,7 @@ def test_ratings_do_not_enter_a_gate_on_verdicts() -> None:
     base, new = greedy("t/py", [1] * 40), greedy("t/py", [1] * 40)
     base += run("mt_bench/coding", {f"{i}": [8.0] for i in range(121, 131)})
     new += run("mt_bench/coding", {f"{i}": [3.0 + i % 2] for i in range(121, 131)})
-    result = compare(base, new)
+    result = compare(base, new, scales={"mt_bench": RATING_RANGE})
     assert result.decision is Decision.NO_REGRESSION
     assert result.pooled["mt_bench"].decision == Decision.REGRESSION
     assert len(result.pooled["mt_bench"].lost) == 10

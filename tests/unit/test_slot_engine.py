@@ -284,7 +284,7 @@ def test_stop_differs_from_cutting_afterwards(folders: dict[str, Path]) -> None:
 @pytest.mark.parametrize("spec", ["hf-naive:", "hf-naive:a/b/c"])
 def test_naive_form_is_guessed(spec: str) -> None:
     """`hf-naive:` names a model as `hf:` does; anything else is refused."""
-    with pytest.raises(UsageError, match="expected hf:ORG/NAME"):
+    with pytest.raises(UsageError, match="expected hf-naive:ORG/NAME"):
         open_generator(spec)
 
 

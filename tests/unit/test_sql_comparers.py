@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 
 from codecard.model import GoldSql
-from codecard.score import sql_reference, sql_strict
-from codecard.score.sql_rows import Rows
-from codecard.score.sql_strict import Gold
+from codecard.sql import reference as sql_reference
+from codecard.sql import strict as sql_strict
+from codecard.sql.rows import Rows
+from codecard.sql.strict import Gold
 
 
 def rows(columns: str, *cells: tuple[object, ...]) -> Rows:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codecard.cli.sql import arguments
-from codecard.report.sql_tables import sql_grid, sql_remarks
+from codecard.cli.options import arguments
+from codecard.model import Outcome, Score, Void
 from codecard.sql import server
 from codecard.sql.binaries import Binaries
 from codecard.sql.robust import Column, Layout, perturbed
 from codecard.sql.server import Account, open_to_account
+from codecard.suites import find_suite
+from codecard.tables import grid_of
 
 ID = Column("item_id", True, True, True)
 NAME = Column("name", True, False, False)
@@ -66,40 +68,46 @@ def test_programs_that_nobody_cannot_reach_are_copied_with_their_libraries(
     assert open_to_account(*binaries.tree, Account(1, 1, {})) == closed
 
 
-def _row(problem: str, task: str, reference: bool | None, strict: bool | None, **more: object) -> dict[str, object]:
-    void = "database: gone" if reference is None else ""
-    return {
-        "problem": problem,
-        "task": task,
-        "reference_passed": reference,
-        "strict_passed": strict,
-        "void": void,
-        **more,
-    }
+def _outcome(problem: str, task: str, reference: bool | None, strict: bool | None, **more: object) -> Outcome:
+    return Outcome(
+        task=task,
+        problem=problem,
+        sample=0,
+        verdict="",
+        value=None if reference is None else float(reference),
+        void=Void(who="database", why="gone") if reference is None else None,
+        facts={"reference_passed": reference, "strict_passed": strict, **more},
+    )
 
 
 def test_the_table_has_the_card_s_columns_and_leaves_voids_out() -> None:
     """A void counted among the questions would lower the score for our own failure."""
-    rows = [
-        _row("gen200/3", "sql/where", True, True),
-        _row("gen200/1", "sql/date", True, False),
-        _row("gen200/2", "sql/date", None, None),
+    suite = find_suite("sql")
+    outcomes = [
+        _outcome("gen200/3", "sql/where", True, True),
+        _outcome("gen200/1", "sql/date", True, False),
+        _outcome("gen200/2", "sql/date", None, None),
     ]
-    header, reference, _, strict, _ = sql_grid("m", rows)
-    assert header == ["Model", "All", "Date", "Where"]
-    assert reference == ["m, reference", "2/2 (100.0)", "1/1 (100.0)", "1/1 (100.0)"]
-    assert strict == ["m, strict", "1/2 (50.0)", "0/1 (0.0)", "1/1 (100.0)"]
+    scores = [
+        Score(task=o.task, problem=o.problem, cluster=o.problem, sample=0, value=o.value, void="") for o in outcomes
+    ]
+    estimates = suite.summarise(scores, {o.id: o for o in outcomes}, {})
+    grid = grid_of(suite.table(estimates, {}, {}))
+    assert grid.heads == ("All", "Date", "Where")
+    shown = {line.label: line.cells for line in grid.lines if line.kind == "value"}
+    assert shown == {"reference": ("100.0%", "100.0%", "100.0%"), "strict": ("50.0%", "0.0%", "100.0%")}
+    assert grid.lines[-1].cells == ("2 +1 void", "1 +1 void", "1")
 
 
 def test_questions_on_which_the_comparers_differ_are_named() -> None:
     """A reader of the card's number has to see which questions the reference gave away."""
-    rows = [
-        _row("a", "sql/date", True, False),
-        _row("b", "sql/date", False, True),
-        _row("c", "sql/date", None, None),
-        _row("d", "sql/date", True, True, known_bad=True),
+    outcomes = [
+        _outcome("a", "sql/date", True, False),
+        _outcome("b", "sql/date", False, True),
+        _outcome("c", "sql/date", None, None),
+        _outcome("d", "sql/date", True, True, known_bad=True),
     ]
-    notes = sql_remarks(rows)
+    notes = find_suite("sql").outcome_remarks(outcomes, {})
     assert notes[:2] == ["passed by reference alone: a", "passed by strict alone: b"]
     assert notes[2].endswith(": d")
 
@@ -112,4 +120,4 @@ def test_the_manifest_holds_no_password(url: str, monkeypatch: pytest.MonkeyPatc
     """A run folder is sent around; the key to a database is not for everybody."""
     monkeypatch.setattr(sys, "argv", ["codecard", "score", "answers.jsonl", url])
     assert "s3cret" not in " ".join(arguments())
-    assert arguments()[:2] == ("score", "answers.jsonl")
+    assert arguments()[:2] == ["score", "answers.jsonl"]

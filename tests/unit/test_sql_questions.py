@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from codecard.answers.sql import extract_sql, statements, tokens
 from codecard.model import GoldSql, InfrastructureError, PromptStyle, UsageError
-from codecard.sql.data import fetch
-from codecard.tasks.sql import (
-    PinnedFile,
+from codecard.pinned import PinnedFile
+from codecard.settings import load_profile
+from codecard.sql.definition import (
     completions_from_results,
     definition,
     expand_gold,
     load,
     parse_questions,
-    protocol,
     prune,
     schema_text,
 )
-from codecard.tasks.sql_text import extract_sql, statements, tokens
+from codecard.suites import find_suite
 
 
 def test_braces_stand_for_every_subset_of_their_columns() -> None:
@@ -101,8 +101,9 @@ def test_every_category_of_a_version_has_its_column() -> None:
     version = definition("2024-03")
     assert sum(version.counts.values()) == 200
     assert {version.categories[name] for name in version.counts} == {f"sql/{column}" for column in version.columns}
-    assert protocol("card-2024-03").comparer == "reference"
-    assert protocol("strict").comparer == "strict"
+    suite = find_suite("sql")
+    assert suite.configured(load_profile("card-2024-03")).comparer == "reference"
+    assert suite.configured(load_profile("strict")).comparer == "strict"
 
 
 @pytest.mark.parametrize(
@@ -133,9 +134,9 @@ def _pinned(folder: Path, text: str) -> PinnedFile:
 def test_a_file_is_fetched_once_and_verified(tmp_path: Path) -> None:
     """A run must not depend on the network twice, nor trust what it gets."""
     file = _pinned(tmp_path, "question\n")
-    fetch(file, tmp_path / "cache")
+    file.fetch(tmp_path / "cache")
     (tmp_path / "source.csv").unlink()
-    fetch(file, tmp_path / "cache")
+    file.fetch(tmp_path / "cache")
     assert file.read(tmp_path / "cache") == b"question\n"
 
 
@@ -143,14 +144,14 @@ def test_a_file_that_is_not_the_pinned_one_is_not_kept(tmp_path: Path) -> None:
     """Other questions under the same name would give other numbers without a word."""
     file = replace(_pinned(tmp_path, "question\n"), sha256="0" * 64)
     with pytest.raises(InfrastructureError, match="not the pinned file"):
-        fetch(file, tmp_path / "cache")
+        file.fetch(tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_file_that_cannot_be_had_says_what_to_do(tmp_path: Path) -> None:
     file = replace(_pinned(tmp_path, ""), url=(tmp_path / "nowhere").as_uri())
     with pytest.raises(InfrastructureError, match="CODECARD_DATA"):
-        fetch(file, tmp_path / "cache")
+        file.fetch(tmp_path / "cache")
 
 
 def test_changed_data_are_refused(tmp_path: Path) -> None:

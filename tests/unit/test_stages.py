@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle
-from codecard.pipeline import busy
-from codecard.pipeline.busy import StageClock
 from codecard.report.stages import stages_text
+from codecard.runs import busy
+from codecard.runs.busy import StageClock
 from codecard.sandbox import Executor
 from codecard.sandbox.doctor import LIMITS, examine
 
@@ -24,7 +24,11 @@ class Clock:
 
 
 class Suite:
-    suite, workers, busy_s = "starter", 2, 100.0
+    name = "starter"
+
+
+class Session:
+    suite, workers, busy_s = Suite, 2, 100.0
 
 
 def completion(sample: int) -> Completion:
@@ -36,7 +40,7 @@ def completion(sample: int) -> Completion:
 
 def test_the_model_is_called_busy_while_it_waits_for_the_executors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A completion takes 3 s to make, its consumer 2 s to take it; 4 s more go by after the last one."""
-    clock, suite = Clock(), Suite()
+    clock, suite = Clock(), Session()
     monkeypatch.setattr(busy, "time", clock)
 
     def model() -> Iterator[Completion]:

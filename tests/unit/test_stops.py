@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from codecard.answers.cutting import truncate
 from codecard.generate.stops import Tail, token_bytes
-from codecard.tasks.cutting import truncate
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from codecard.model import LANGUAGES, Verdict
+from codecard.languages import language_names
+from codecard.model import Verdict
 from codecard.sandbox.port import StageAnswer
 from codecard.sandbox.verdicts import build_verdict, compiler_rejected, publishable, run_verdict, worth_repeating
 
@@ -22,7 +23,7 @@ def failed(code: int | None = 1, *, signal: int | None = None, err: bytes = b"",
     return replace(ENDED_WELL, exit_code=code, signal=signal, stderr=err, stdout=out, proved=False)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_a_program_passes_without_proof(language: str) -> None:
     """Status 0 is a pass only where the tests ran to their end, or where nobody could have proved it."""
     unproved = replace(ENDED_WELL, proved=False)
@@ -31,7 +32,7 @@ def test_a_program_passes_without_proof(language: str) -> None:
     assert run_verdict(unproved, language, proof_planted=False) is Verdict.PASSED
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", language_names())
 def test_a_proof_outweighs_a_bad_end(language: str) -> None:
     """Tests that passed, and then a crash: the reference harness fails it, and so do we."""
     assert run_verdict(replace(ENDED_WELL, exit_code=3), language, proof_planted=True) is Verdict.RUNTIME_ERROR

@@ -215,7 +215,7 @@ def test_forms_of_a_model(folder: Path, library: SimpleNamespace) -> None:
         open_generator(f"vllm:{folder}", batch_size=0)
     with pytest.raises(UsageError, match="dtype"):
         open_generator(f"vllm:{folder}", dtype="int3")
-    with pytest.raises(UsageError, match="expected hf:ORG/NAME"):
+    with pytest.raises(UsageError, match="ORG/NAME"):
         open_generator("vllm:a/b/c")
     assert not library.engines
     generator = open_generator(f"vllm:{folder}")

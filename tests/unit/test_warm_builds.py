@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from codecard.languages import find_language
 from codecard.model import Execution, Program, Stage, Verdict
 from codecard.sandbox import Executor, Job
 from codecard.sandbox.known import GENEROUS
 from codecard.sandbox.port import Image, Slot, StageAnswer, StageRequest
-from codecard.sandbox.toolchains import toolchain
 
 from .test_verdicts import ENDED_WELL, failed
 
@@ -83,4 +83,4 @@ def test_every_program_of_the_suite_is_compiled_the_slow_way() -> None:
     """`using namespace std` and templates of one's own are what programs are made of."""
     source = HEADERS + "using namespace std;\ntemplate <class T> T f(T a) { return a; }\n"
     assert run(replace(ENDED_WELL, files={"b": b"binary"}), source)[1] == ["warm", "run"]
-    assert toolchain("cpp").warm.build_unless
+    assert find_language("cpp").toolchain.warm.build_unless

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codecard.model import UsageError
+from codecard.settings import DTYPES
 
 Value = str | int | float | bool | None
 
@@ -27,6 +28,8 @@ class Assumption:
     default: Value
     choices: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    old: str = ""
+    """The flag's name in version 0.1."""
 
     @property
     def flag(self) -> str:
@@ -34,6 +37,7 @@ class Assumption:
 
     def checked(self, value: Value) -> Value:
         """The value, or UsageError with what is known."""
+        value = DTYPES.get(str(value), value) if self.name == "dtype" else value
         if self.choices and str(value) not in self.choices:
             raise UsageError(f"{self.flag} is one of {', '.join(self.choices)}, not {value!r}")
         return value
@@ -66,7 +70,7 @@ ASSUMPTIONS = (
         choices=("raw", "chat", "chat-deepseek", "chat-full", "chatml-prefill"),
         runs=("raw", "chat"),
     ),
-    Assumption(name="n_samples", suite=MULTIPL_E, question="samples a problem", default=50),
+    Assumption(name="samples", suite=MULTIPL_E, question="samples a problem", default=50, old="--n-samples"),
     Assumption(name="assumed_reported_n", suite=MULTIPL_E, question="samples behind the published values", default=20),
     Assumption(
         name="multipl_e_revision",
@@ -84,8 +88,8 @@ ASSUMPTIONS = (
         name="dtype",
         suite=MULTIPL_E,
         question="precision",
-        default="bf16",
-        choices=("bf16", "fp16", "fp32"),
+        default="bfloat16",
+        choices=("bfloat16", "float16", "float32"),
     ),
     Assumption(name="greedy", suite=MULTIPL_E, question="greedy instead of T 0.2, top-p 0.95", default=False),
     Assumption(
@@ -113,7 +117,9 @@ ASSUMPTIONS = (
         choices=("keep", "replace", "drop"),
     ),
     Assumption(name="judge", suite=MT_BENCH, question="judge", default="gpt-4-0613"),
-    Assumption(name="judge_endpoint", suite=MT_BENCH, question="the judge's endpoint", default=None),
+    Assumption(
+        name="judge_base_url", suite=MT_BENCH, question="the judge's server", default=None, old="--judge-endpoint"
+    ),
     Assumption(
         name="references",
         suite=MT_BENCH,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from codecard.card.reproduce import CellReport, Report
-from codecard.score.reproduction import Rung
+from codecard.stats.reproduction import Rung
 
 COLUMNS = ("row", "column", "reported", "measured", "95% interval", "difference", "verdict")
 

@@ -10,7 +10,8 @@ from typing import Any
 from codecard.card.markdown import tokens
 from codecard.card.numbers import as_decimal
 from codecard.card.reported import ReportedColumn, ReportedTable
-from codecard.model import Estimate, UsageError
+from codecard.model import Estimate, Estimates, UsageError
+from codecard.settings import bare_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +40,24 @@ class Measurement:
         return as_decimal(self.estimate.value)
 
 
-def model_name(spec: str) -> str:
-    """A model's Hub name out of a `--model` value: `hf:org/name@rev` is `org/name`."""
-    name = spec.split("@", 1)[0]
-    for prefix in ("hf:", "vllm:", "openai:"):
-        name = name.removeprefix(prefix)
-    return name
-
-
 def same_model(spec: str, name: str) -> bool:
     """Whether a run's model is the one named: the same Hub name, letter case aside."""
-    return bool(name) and model_name(spec).casefold() == name.casefold()
+    return bool(name) and bare_name(spec).casefold() == name.casefold()
 
 
 def called_like(spec: str, label: str) -> bool:
     """Whether a label is a model's own name: the last part of its path, or a file's stem, marks aside."""
-    words = tokens(model_name(spec).rstrip("/").rsplit("/", 1)[-1].replace("_", " "))
+    words = tokens(bare_name(spec).rstrip("/").rsplit("/", 1)[-1].replace("_", " "))
     return bool(words) and words == tokens(label)
 
 
-def estimates_of(scores: Mapping[str, Any], where: str) -> dict[tuple[str, str], Estimate]:
-    """The contents of a run's scores.json by (task, metric). Raises UsageError where it has another shape."""
-    found: dict[tuple[str, str], Estimate] = {}
+def estimates_of(scores: Mapping[str, Any], where: str) -> Estimates:
+    """The contents of a run's scores.json. Raises UsageError where it has another shape."""
+    found: Estimates = {}
     try:
         for task, metrics in scores.items():
             for metric, fields in metrics.items():
-                found[(task, metric)] = Estimate(
+                found.setdefault(task, {})[metric] = Estimate(
                     value=fields["value"],
                     low=fields.get("low"),
                     high=fields.get("high"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from codecard.card.markdown import Table, tokens
 from codecard.card.numbers import NumberText, Rounding, parse_number
-from codecard.model import Cell, Source, SourceKind, UsageError
+from codecard.model import UsageError
 
 UNITS = {"fraction": Decimal(1), "percent": Decimal(100), "rating": Decimal(1)}
 """What a measured value is multiplied with to be shown."""
@@ -80,19 +80,6 @@ class ReportedTable:
         for row in self.rows:
             for column, shown in zip(self.columns, row.cells, strict=True):
                 yield row, column, shown
-
-    def as_cells(self) -> tuple[Cell, ...]:
-        """The table in the vocabulary's own nouns, each cell quoted from its publication."""
-        return tuple(
-            Cell(
-                row=row.label,
-                column=column.name,
-                shown=shown,
-                value=float(number(shown).value / self.scale),
-                source=Source(kind=SourceKind.QUOTED, where=row.quoted_from or self.source),
-            )
-            for row, column, shown in self.cells()
-        )
 
     def row(self, label: str) -> ReportedRow | None:
         """The published row with this label, marks and case aside."""

@@ -32,8 +32,8 @@ from codecard.card.numbers import (
 from codecard.card.render import rows_of
 from codecard.card.reported import ReportedColumn, ReportedRow, ReportedTable, find_definition
 from codecard.model import Estimate
-from codecard.score import reproduction as ladder
-from codecard.score.reproduction import Ours, Outcome, Rung, Settings, Target, not_attempted
+from codecard.stats import reproduction as ladder
+from codecard.stats.reproduction import Ours, Outcome, Rung, Settings, Target, not_attempted
 
 _SAME_JUDGE = {"gpt-4": "gpt-4-0613"}
 """What a judge's alias stood for when the card was written (March 2024)."""

@@ -1,103 +1,117 @@
-"""The command line: thin. It reads options, opens the ports, hands them to the pipeline and shows what comes back."""
+"""The command line: thin. It reads options, calls the functions of `codecard.api` and shows what comes back.
+
+A command's module is imported when the command is called, so that `codecard --help` stays quick.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
+from importlib import import_module
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from typer.core import TyperCommand, TyperGroup
 
-from codecard.cli.card import app as card
-from codecard.cli.compare import register as register_comparing
-from codecard.cli.doctor import doctor_command
-from codecard.cli.explain import explain_command
-from codecard.cli.merge import merge_command
-from codecard.cli.mt_bench import judge
-from codecard.cli.plan import plan_command
-from codecard.cli.reproduce import reproduce_command
-from codecard.cli.run import run_command, score_command
-from codecard.cli.submit import submit_command
-from codecard.model import LANGUAGES, CodecardError, UsageError
+from codecard.model import CodecardError
+
+COMMANDS = {
+    "run": ("codecard.cli.run:run_app", "Ask a model, judge what it wrote, score; on the same --out again: resume."),
+    "score": ("codecard.cli.run:score_app", "Judge and score completions made elsewhere; needs no model."),
+    "report": ("codecard.cli.report:app", "Render a run again: terminal, md, html, junit, summary, json."),
+    "compare": ("codecard.cli.compare:app", "Compare two runs, paired by problem; with --gate decide."),
+    "baseline": ("codecard.cli.compare:baseline", "Baselines: small files that a gate compares with."),
+    "reproduce": ("codecard.cli.reproduce:app", "A card's numbers beside measured ones, with a verdict per cell."),
+    "card": ("codecard.cli.card:app", "Read a card, check it, write it again."),
+    "explain": ("codecard.cli.explain:app", "Which setting makes how much of the difference of two profiles."),
+    "plan": ("codecard.cli.plan:app", "What a run would take and could find out; starts nothing."),
+    "merge": ("codecard.cli.merge:app", "The shards of a run become one run folder, scored anew."),
+    "submit": ("codecard.cli.submit:app", "A run as shards on a batch system: Slurm, or this machine."),
+    "suites": ("codecard.cli.suites:app", "The suites that are there, and their options."),
+    "doctor": ("codecard.cli.doctor:app", "Prove that this machine's sandbox and database work, before a run."),
+    "images": ("codecard.cli.images:app", "The sandbox images."),
+    "judge": ("codecard.suites.mt_bench.commands:app", "Judges and judgments: calibrate, export."),
+}
+
+
+class _Commands(TyperGroup):
+    """Lists its commands from the table above, and loads the one that is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(str(name)) if command is not None else None, rest
+
+
+def load_command(name: str) -> Any:
+    """The command itself, with its options."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = typer.main.get_command(getattr(import_module(module), attribute))
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     name="codecard",
-    help="Reproduces a code model's card: asks the model, runs what it wrote in sealed containers, prints the tables.",
+    cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-images = typer.Typer(help="The sandbox images.", no_args_is_help=True)
-app.add_typer(images, name="images")
-app.add_typer(judge, name="judge")
-app.add_typer(card, name="card")
-app.command("run", help="Generate, execute, score; on the same --out again: resume.")(run_command)
-app.command("score", help="Execute and score completions made elsewhere.")(score_command)
-app.command("submit", help="A run as shards on a batch system: Slurm, or this machine.")(submit_command)
-app.command("merge", help="The shards of a run become one run folder, scored anew.")(merge_command)
-app.command("reproduce", help="A card's numbers beside measured ones, with a verdict per cell.")(reproduce_command)
-app.command("doctor", help="Prove that this machine's sandbox and database work, before a run.")(doctor_command)
-register_comparing(app)
-app.command("plan", help="What a run would take and could find out; starts nothing.")(plan_command)
-app.command("explain", help="Which setting makes how much of the difference of two profiles.")(explain_command)
 
 
-@images.command("build")
-def images_build(
-    languages: Annotated[list[str] | None, typer.Argument(help="py cpp js java php rs; none: all")] = None,
-    missing: Annotated[bool, typer.Option("--missing", help="only those that are not there yet")] = False,
+def _version(wanted: bool) -> None:
+    if wanted:
+        from codecard import __version__
+
+        typer.echo(f"codecard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def codecard(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Build the sandbox images: from their Dockerfile, on a mmdebstrap base where no registry answers."""
-    from codecard.sandbox.images import build, is_current
+    """Reproduces a code model's card: asks the model, runs what it wrote in sealed containers, prints the tables.
 
-    console = Console(stderr=True)
-    wanted = [language for language in _languages(languages) if not (missing and is_current(language))]
-    build(wanted, lambda text: console.print(text, highlight=False))
-
-
-@images.command("list")
-def images_list() -> None:
-    """Every language's image: digest and toolchain, or what is missing."""
-    from codecard.sandbox import open_sandbox
-
-    sandbox = open_sandbox(None, lambda text: Console(stderr=True).print(text))
-    for language in LANGUAGES:
-        try:
-            image = sandbox.image(language)
-            typer.echo(f"{language:5} {image.digest[:19]:20} {image.version}")
-        except CodecardError as error:
-            typer.echo(f"{language:5} {error}")
-    sandbox.close()
-
-
-def _languages(given: list[str] | None) -> list[str]:
-    for language in given or []:
-        if language not in LANGUAGES:
-            raise UsageError(f"unknown language {language!r}; known: {', '.join(LANGUAGES)}")
-    return list(given or LANGUAGES)
+    Each command has its own --help. Exit codes: 0 every planned number is there; 1 a gate or check failed; 2 bad usage
+    or input; 3 something of the machine, a server or a checkpoint failed or is missing; 4 cannot tell; 130 and 143
+    stopped by Ctrl-C and SIGTERM.
+    """
 
 
 class Stopped(BaseException):
-    """Ctrl-C. Not KeyboardInterrupt: the command-line library would answer that one itself, without our line."""
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt: the command-line library would answer that one itself."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self.code = code
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise Stopped
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(128 + number)
 
 
 def main() -> None:
     """Entry point. A CodecardError becomes one line on stderr and its exit code."""
     signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app(standalone_mode=True)
     except CodecardError as error:
         print(f"codecard: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Stopped:
+    except Stopped as stopped:
         print("codecard: stopped; the same command again goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(stopped.code)
     except BrokenPipeError:
         sys.exit(141)

@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from codecard.card.audit import audit
-from codecard.card.measurements import model_name
 from codecard.card.model_index import (
     eval_results,
     load_hub_tasks,
@@ -21,9 +20,11 @@ from codecard.card.model_index import (
 )
 from codecard.card.render import render
 from codecard.card.reported import load_reported
+from codecard.files import write_bytes
 from codecard.model import UsageError
-from codecard.pipeline.measured import read_measurements
-from codecard.tasks.paths import reported_dir, tasks_dir
+from codecard.paths import reported_dir, tasks_dir
+from codecard.runs.measured import read_measurements
+from codecard.settings import bare_name
 
 app = typer.Typer(help="Read a model card: audit it, write it again, write its metadata.", no_args_is_help=True)
 
@@ -93,7 +94,7 @@ def model_index_command(
 ) -> None:
     """Write measured numbers as metadata; huggingface_hub's own loader has read it before it is written."""
     measurements = read_measurements(runs)
-    models = list(dict.fromkeys(model_name(m.model) for m in measurements))
+    models = list(dict.fromkeys(bare_name(m.model) for m in measurements))
     if len(models) != 1:
         raise UsageError(f"the runs are of several models ({', '.join(models)}): one at a time")
     names = load_hub_tasks(tasks_dir() / "model_index.toml")
@@ -118,18 +119,12 @@ def read_card(file: Path) -> str:
 
 def write_out(text: str, out: Path | None) -> None:
     """To a file, whole or not at all, or to standard output, byte for byte."""
-    if out is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8"))
-        sys.stdout.buffer.flush()
+    if out is not None:
+        write_bytes(out, text.encode("utf-8"))
         return
-    scratch = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(text.encode("utf-8"))
-        scratch.replace(out)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {out}: {os.strerror(error.errno or 0)}") from None
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.flush()
 
 
 def parse_rows(given: list[str] | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`codecard compare`, `codecard baseline save`, `codecard report`."""
+"""`codecard compare` and `codecard baseline save`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.model import Comparison, Decision, UsageError
-from codecard.report.pages import comparison_rows, interval_text, p_text, remarks_of, results_tables, value_text
-from codecard.report.reported import reported_numbers
-from codecard.report.text import printable
-from codecard.score import Compared, compare
-from codecard.score.paired import MARGIN, Pair, pair_up
-from codecard.store.comparable import Mismatch, check_comparable
-from codecard.store.outcomes import Outcomes, RunData, read_outcomes, read_run, write_baseline
-from codecard.store.run_folder import write_text
+from codecard import api
+from codecard.files import make_dir, write_text
+from codecard.model import Comparison, Decision, UsageError, suite_of
+from codecard.report.pages import comparison_rows, interval_text, p_text, value_text
+from codecard.runs.comparable import Side, write_baseline
+from codecard.runs.reading import read_run
+from codecard.stats import Compared
+from codecard.stats.paired import MARGIN, Pair, pair_up
+from codecard.suites import scales
+from codecard.text import printable
 
 BASELINES = Path("results/baselines")
 GATE_EXIT = {
@@ -35,24 +35,16 @@ GATE_EXIT = {
 }
 SHOWN_FLIPS = 12
 
-baseline = typer.Typer(help="Baselines: small files that a gate compares with.", no_args_is_help=True)
-
-
-class Format(StrEnum):
-    TERMINAL = "terminal"
-    MD = "md"
-    HTML = "html"
-    JUNIT = "junit"
-    SUMMARY = "summary"
-    JSON = "json"
-
-
-FILES = {Format.HTML: "report.html", Format.JUNIT: "junit.xml", Format.SUMMARY: "summary.md", Format.MD: "tables.md"}
+app = typer.Typer(add_completion=False)
+baseline = typer.Typer(
+    help="Baselines: small files that a gate compares with.", no_args_is_help=True, add_completion=False
+)
 
 
 # ---------------------------------------------------------------- compare
 
 
+@app.command("compare")
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(metavar="BASE NEW", help="run folders; with --baseline only NEW")],
     gate: Annotated[bool, typer.Option("--gate", help="exit 0 no regression, 1 regression, 4 cannot tell")] = False,
@@ -66,26 +58,27 @@ def compare_command(
     fail_wrong: Annotated[bool, typer.Option("--fail-wrong", help="JUnit: lost problems are failures")] = False,
 ) -> None:
     """Compare two runs, paired by problem: differences with intervals, flips, and a decision."""
-    if not 0 <= margin < 1:
-        raise UsageError(f"--margin {margin}: a share of pass@1 from 0 to below 1, such as 0.03")
     base_path, new_path = _paths(runs, baseline_name)
-    base, new = read_outcomes(base_path), read_outcomes(new_path)
-    mismatches = check_comparable(base, new, tuple(ignore or ()))
-    compared = compare(base.scores, new.scores, margin=margin)
-    warnings = [f"The runs differ in {mismatch}." for mismatch in mismatches]
+    found = api.compare(base_path, new_path, margin=margin, ignore=ignore or ())
+    warnings = [f"The runs differ in {mismatch}." for mismatch in found.differs]
     if html is not None:
-        _write_html(base_path, new_path, compared, warnings, html)
+        _write_html(base_path, new_path, found.facts, warnings, html)
     if junit is not None:
         from codecard.report.junit import comparison_junit
 
-        write_text(junit, comparison_junit(compared, pair_up(base.scores, new.scores), fail_wrong=fail_wrong))
-    _summarise(base, new, compared, warnings, summary)
+        write_text(junit, comparison_junit(found.facts, _pairs(found), fail_wrong=fail_wrong))
+    _summarise(found, warnings, summary)
     if as_json:
-        typer.echo(json.dumps(comparison_json(base, new, compared, mismatches), indent=1))
+        typer.echo(json.dumps(comparison_json(found), indent=1))
     else:
-        _show(base, new, compared, warnings)
+        _show(found, warnings)
     if gate:
-        raise typer.Exit(GATE_EXIT[compared.decision])
+        raise typer.Exit(GATE_EXIT[found.decision])
+
+
+def _pairs(found: api.RunComparison) -> list[Pair]:
+    suites = {suite_of(score.task) for side in (found.base, found.new) for score in side.scores}
+    return pair_up(found.base.scores, found.new.scores, scales(suites))
 
 
 def _paths(runs: Sequence[Path], name: str | None) -> tuple[Path, Path]:
@@ -105,35 +98,33 @@ def _write_html(base: Path, new: Path, compared: Compared, warnings: Sequence[st
     write_text(target, render_comparison(read_run(base), read_run(new), compared, warnings))
 
 
-def _summarise(base: Outcomes, new: Outcomes, compared: Compared, warnings: Sequence[str], target: Path | None) -> None:
+def _summarise(found: api.RunComparison, warnings: Sequence[str], target: Path | None) -> None:
     from codecard.report.summary import append_step_summary, comparison_summary
 
-    text = comparison_summary(base, new, compared, warnings)
+    text = comparison_summary(found.base, found.new, found.facts, warnings)
     if target is not None:
         write_text(target, text)
     append_step_summary(text)
 
 
-def comparison_json(
-    base: Outcomes, new: Outcomes, compared: Compared, mismatches: Sequence[Mismatch]
-) -> dict[str, Any]:
+def comparison_json(found: api.RunComparison) -> dict[str, Any]:
     """The contract of `compare --json`.
 
     Top level: decision, margin, and the primary's delta, low, high, p, detectable and flips (null where several
     suites decide); `tasks` and `pooled` have the same for each. `flips` lists the problems with both values.
     """
-    pairs = {f"{pair.task}:{pair.problem}": pair for pair in pair_up(base.scores, new.scores)}
-    tasks = {task: _facts(c, pairs) for task, c in compared.tasks.items()}
-    pooled = {suite: _facts(c, pairs) for suite, c in compared.pooled.items()}
+    pairs = {f"{pair.task}:{pair.problem}": pair for pair in _pairs(found)}
+    tasks = {task: _facts(c, pairs) for task, c in found.tasks.items()}
+    pooled = {suite: _facts(c, pairs) for suite, c in found.pooled.items()}
     primary = next(iter(pooled.values())) if len(pooled) == 1 else {}
     head = {name: primary.get(name) for name in ("delta", "low", "high", "p", "detectable", "flips")}
     return {
-        "decision": compared.decision.value,
-        "margin": compared.margin,
+        "decision": found.decision.value,
+        "margin": found.facts.margin,
         **head,
-        "base": base.name,
-        "new": new.name,
-        "differs": [dataclasses.asdict(mismatch) for mismatch in mismatches],
+        "base": found.base.name,
+        "new": found.new.name,
+        "differs": [dataclasses.asdict(mismatch) for mismatch in found.differs],
         "tasks": tasks,
         "pooled": pooled,
     }
@@ -161,7 +152,10 @@ def _shown_difference(task: str, c: Comparison) -> tuple[str, ...]:
 TONES = {Decision.REGRESSION: "bold red", Decision.NO_REGRESSION: "bold green"}
 
 
-def _show(base: Outcomes, new: Outcomes, compared: Compared, warnings: Sequence[str]) -> None:
+def _show(found: api.RunComparison, warnings: Sequence[str]) -> None:
+    base: Side = found.base
+    new: Side = found.new
+    compared: Compared = found.facts
     console = Console()
     grid = Table(title=Text(printable(f"{new.name} against {base.name}")), box=box.SIMPLE_HEAD, pad_edge=False)
     grid.title_justify, grid.padding = "left", (0, 1)
@@ -203,6 +197,11 @@ def baseline_path(name: str) -> Path:
     return BASELINES / f"{name}.json"
 
 
+@baseline.callback()
+def _group() -> None:
+    """Baselines: small files that a gate compares with."""
+
+
 @baseline.command("save")
 def baseline_save(
     run: Annotated[Path, typer.Argument(help="the run folder")],
@@ -210,79 +209,6 @@ def baseline_save(
 ) -> None:
     """Keep a run's scores and outcomes (no completions) as results/baselines/NAME.json."""
     data, path = read_run(run), baseline_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_dir(path.parent)
     write_baseline(data, path, name)
     typer.echo(f"{path}: {len(data.scores)} outcomes, {path.stat().st_size / 1024:.0f} KiB", err=True)
-
-
-# ---------------------------------------------------------------- report
-
-
-def report_command(
-    run: Annotated[Path, typer.Argument(help="the run folder")],
-    format: Annotated[list[Format] | None, typer.Option("--format", help="several may be given")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="file to write; default: in the run folder")] = None,
-    fail_wrong: Annotated[bool, typer.Option("--fail-wrong", help="JUnit: wrong answers are failures")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="the same as --format json")] = False,
-) -> None:
-    """Render a run again: on the terminal, as Markdown, HTML, JUnit XML, a CI step summary, or JSON."""
-    formats = list(dict.fromkeys(format or [])) or [Format.JSON if as_json else Format.TERMINAL]
-    if out is not None and len([f for f in formats if f in FILES]) != 1:
-        raise UsageError("--out names one file: give exactly one of the formats md, html, junit, summary")
-    data = read_run(run)
-    for chosen in formats:
-        if chosen is Format.TERMINAL:
-            _show_run(data)
-        elif chosen is Format.JSON:
-            typer.echo(json.dumps(_run_json(data), indent=1))
-        else:
-            target = out or data.path / FILES[chosen]
-            write_text(target, _render(data, chosen, fail_wrong=fail_wrong))
-            typer.echo(str(target))
-
-
-def _render(data: RunData, chosen: Format, *, fail_wrong: bool) -> str:
-    if chosen is Format.HTML:
-        from codecard.report.html import render_run
-
-        return render_run(data, reported_numbers(data))
-    if chosen is Format.JUNIT:
-        from codecard.report.junit import run_junit
-
-        return run_junit(data, fail_wrong=fail_wrong)
-    from codecard.report.summary import append_step_summary, run_summary
-
-    text = run_summary(data, reported_numbers(data))
-    if chosen is Format.SUMMARY:
-        append_step_summary(text)
-    return text
-
-
-def _run_json(data: RunData) -> dict[str, Any]:
-    scores = {
-        task: {metric: dataclasses.asdict(estimate) for metric, estimate in found.items()}
-        for task, found in data.summary.items()
-    }
-    return {"run": data.name, "manifest": data.manifest, "scores": scores}
-
-
-def _show_run(data: RunData) -> None:
-    console = Console()
-    for table in results_tables(data, reported_numbers(data)):
-        grid = Table(title=Text(printable(f"{data.name}: {table.title}")), title_style="bold", title_justify="left")
-        for position, column in enumerate(table.columns):
-            grid.add_column(column, justify="right" if position else "left")
-        for row in table.rows:
-            cells = [f"{c.text} ({c.interval})" if c.interval else c.text for c in row.cells]
-            grid.add_row(Text(printable(row.label)), *cells, style="bold" if row.average else None)
-        console.print(grid)
-        console.print(Text(table.caption, style="dim"))
-    for remark in remarks_of(data):
-        console.print(Text(printable(remark), style="yellow"))
-
-
-def register(app: typer.Typer) -> None:
-    """Add this module's commands to the command line."""
-    app.command("compare", help="Compare two runs, paired by problem; with --gate decide.")(compare_command)
-    app.command("report", help="Render a run again.")(report_command)
-    app.add_typer(baseline, name="baseline")

@@ -11,42 +11,52 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.model import LANGUAGES, UsageError
-from codecard.pipeline.explain import CompletionMeasurer, Explanation, explain
-from codecard.store.importers import read_completion_file
-from codecard.tasks.definitions import CODE_SUITES, load_profile, unknown
-from codecard.tasks.paths import data_dir as default_data_dir
+from codecard.api import data_folder
+from codecard.cli import options as o
+from codecard.runs.explain import CompletionMeasurer, Explanation, explain
+from codecard.settings import load_profile
+from codecard.suites import find_suite
+from codecard.suites.suite import Setting
+
+app = typer.Typer(add_completion=False)
 
 
+@app.command("explain")
 def explain_command(
     a: Annotated[str, typer.Argument(help="a profile")],
     b: Annotated[str, typer.Argument(help="another profile")],
     files: Annotated[list[Path], typer.Argument(help="run folders or completion files: the same for both")],
-    suite: Annotated[str, typer.Option("--suite", help=", ".join(CODE_SUITES))] = "multipl_e",
-    language: Annotated[str | None, typer.Option("--language", help="where a format does not name it")] = None,
-    sandbox: Annotated[str | None, typer.Option("--sandbox", help="docker or bwrap")] = None,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="default: CODECARD_DATA")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1)] = None,
+    suite: Annotated[str, typer.Option("--suite", help="whose completions they are")] = "multipl_e",
+    languages: o.Languages = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="programs at once")] = None,
+    sandbox: o.SandboxName = None,
+    data_dir: o.DataDir = None,
+    language: o.OldLanguage = None,
     as_json: Annotated[bool, typer.Option("--json", help="steps with their effect on each task")] = False,
 ) -> None:
-    """Score the same completions under two profiles and say which setting makes how much of the difference."""
-    if suite not in CODE_SUITES:
-        raise UsageError(unknown("suite", suite, list(CODE_SUITES)))
-    paths = [file / "completions.jsonl" if file.is_dir() else file for file in files]
-    rows = [row for file in paths for row in read_completion_file(file, suite, language)]
-    if not rows:
-        raise UsageError(f"no completions in {', '.join(map(str, files))}")
+    """Score the same completions under two profiles and say which setting makes how much of the difference.
+
+    codecard explain card-2024-03 strict RUN
+    """
+    o.renamed("--language", "--languages", language)
+    chosen, profiles = find_suite(suite), (load_profile(a), load_profile(b))
+    parts = o.listed(languages or language)
     console = Console(stderr=True)
-    measurer = CompletionMeasurer(
-        rows=rows,
-        suite=suite,
-        sandbox=sandbox,
-        data_dir=data_dir or default_data_dir(),
+
+    def told(text: str) -> None:
+        console.print(text, style="dim", highlight=False, markup=False)
+
+    setting = Setting(
+        profile=profiles[0],
+        data_dir=data_folder(data_dir),
+        parts=frozenset(parts) if parts is not None else None,
         workers=workers,
-        languages=frozenset(row.task.split("/")[-1] for row in rows) & frozenset(LANGUAGES) or None,
-        told=lambda text: console.print(text, style="dim", highlight=False, markup=False),
+        sandbox=sandbox,
+        say=told,
     )
-    found = explain(load_profile(a), load_profile(b), measurer)
+    measurer = CompletionMeasurer(suite=chosen, setting=setting, files=files, told=told)
+    first, last = (chosen.configured(profile) for profile in profiles)
+    found = explain((profiles[0].name, profiles[1].name), first, last, measurer)
     if as_json:
         typer.echo(json.dumps(explanation_json(found), indent=1, ensure_ascii=False))
     else:

@@ -13,59 +13,87 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.model import PromptStyle, UsageError
-from codecard.pipeline.planning import Given, Observed, SuitePlan, observe, plan_suite
-from codecard.pipeline.probe import Rate, probe
-from codecard.tasks.code import load_problems
-from codecard.tasks.definitions import CODE_SUITES, code_tasks, load_profile, unknown
+from codecard.api import data_folder
+from codecard.cli import options as o
+from codecard.generate import GenerationRequest, Opening, open_generator
+from codecard.model import CodecardError, UsageError
+from codecard.runs.planning import Given, Observed, SuitePlan, observe, plan_suite
+from codecard.runs.probe import Rate, probe
+from codecard.settings import ModelSpec, load_profile
+from codecard.suites import card_suites, find_suite, suite_names
+from codecard.suites.suite import Asked, Setting
 
-SUITES = (*CODE_SUITES, "sql", "mt_bench", "zero_shot")
+app = typer.Typer(add_completion=False)
 
 
+@app.command("plan")
 def plan_command(
-    suite: Annotated[str, typer.Option("--suite", help=f"{', '.join(SUITES)}; several with commas")] = (
-        "multipl_e,sql,mt_bench,zero_shot"
-    ),
-    profile: Annotated[str, typer.Option("--profile", help="whose number of samples is taken")] = "card-2024-03",
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="per problem")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="problems of each task")] = None,
+    suite: o.SuiteNames = None,
+    profile: o.ProfileName = "card-2024-03",
+    languages: o.Languages = None,
+    samples: o.Samples = None,
+    limit: o.Limit = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0.0, help="0 is greedy: one sample", rich_help_panel=o.HOW)
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="tokens of a completion", rich_help_panel=o.HOW)
+    ] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="temperature 0", hidden=True)] = False,
     like: Annotated[Path | None, typer.Option("--like", help="a run whose lengths and rates are taken")] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option("--tokens-per-second", min=0.001, help="of the whole machine; else --like's")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="as of codecard run: asked for ten seconds, for its own rates")
-    ] = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="server of openai:NAME")] = None,
-    dtype: Annotated[str | None, typer.Option("--dtype", help="with --model")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="rows at once: --model's, or with --like's rate a row")
-    ] = None,
+    model: o.Model = None,
+    base_url: o.BaseUrl = None,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="programs at once; default: cores")] = None,
     judge_price_in: Annotated[float | None, typer.Option("--judge-price-in", min=0, help="a million tokens")] = None,
     judge_price_out: Annotated[float | None, typer.Option("--judge-price-out", min=0, help="a million tokens")] = None,
+    sets: o.Sets = None,
+    data_dir: o.DataDir = None,
+    tasks: o.Tasks = None,
     as_json: Annotated[bool, typer.Option("--json", help="a list of suites")] = False,
 ) -> None:
     """Requests, tokens, time, judge cost, disk and the smallest change a run could detect. Starts nothing.
 
-    With --model the times are those of that model on this machine.
+    With --model the times are those of that model on this machine: it is asked for ten seconds.
     """
-    names = [name.strip() for name in suite.split(",") if name.strip()]
-    for name in names:
-        if name not in SUITES:
-            raise UsageError(unknown("suite", name, list(SUITES)))
-    rate = measured_rate(model, dtype=dtype, batch_size=batch_size, base_url=base_url) if model else None
-    given = Given(
-        samples=samples or load_profile(profile).samples,
-        limit=limit,
-        tokens_per_second=tokens_per_second,
-        rate=rate,
-        batch_size=batch_size or 1,
-        workers=workers or os.cpu_count() or 1,
-        judge_price_in=judge_price_in,
-        judge_price_out=judge_price_out,
+    o.use_tasks(tasks)
+    parts = o.listed(languages)
+    setting = Setting(
+        profile=load_profile(str(profile)),
+        model=ModelSpec.parse(model) if model else None,
+        asked=Asked(samples=samples, temperature=0.0 if greedy else temperature, max_new_tokens=max_new_tokens),
+        data_dir=data_folder(data_dir),
+        parts=frozenset(parts) if parts is not None else None,
     )
-    plans = [plan_suite(name, given, observe(like, name) if like else Observed()) for name in dict.fromkeys(names)]
+    given_sets = o.parse_sets(sets)
+    names = [name.strip() for name in suite.split(",") if name.strip()] if suite else card_suites()
+    suites = [find_suite(name) for name in dict.fromkeys(names)]
+    chosen = [(found, found.configured(setting.profile, given_sets.get(found.name))) for found in suites]
+    rate = None
+    if setting.model is not None:
+        opening = Opening(dtype=dtype, device=device, batch_size=batch_size, base_url=base_url)
+        rate = measured_rate(setting, [found.name for found, _ in chosen], opening)
+    plans = []
+    for found, options in chosen:
+        asking = found.asking(setting, options)
+        given = Given(
+            samples=asking.samples,
+            limit=limit,
+            parts=setting.parts,
+            tokens_per_second=tokens_per_second,
+            rate=rate,
+            batch_size=batch_size or 1,
+            workers=workers or os.cpu_count() or 1,
+            judge_price_in=judge_price_in,
+            judge_price_out=judge_price_out,
+        )
+        observed = observe(like, found.name) if like else Observed()
+        plans.append(plan_suite(found, found.lengths(options), given, observed))
     if as_json:
         typer.echo(json.dumps([asdict(plan) for plan in plans], indent=1))
         return
@@ -77,16 +105,22 @@ def plan_command(
         )  # fmt: skip
 
 
-def measured_rate(model: str, *, dtype: str | None, batch_size: int | None, base_url: str | None) -> Rate:
-    """Ten seconds with the model, on the prompts of the starter suite."""
-    from codecard.generate import open_generator
-
-    profile = load_profile("card-2024-03")
-    problems = [p for task in code_tasks("starter") for p in load_problems(task, profile, None)[0]]
-    Console(stderr=True).print(f"asking {model} for ten seconds …", style="dim", highlight=False)
-    generator = open_generator(model, dtype=dtype, batch_size=batch_size, base_url=base_url)
+def measured_rate(setting: Setting, wanted: list[str], opening: Opening) -> Rate:
+    """Ten seconds with the model, on prompts of these suites, or of another one whose data are at hand."""
+    assert setting.model is not None
+    requests: list[GenerationRequest] = []
+    for name in [*wanted, *suite_names()]:
+        found = find_suite(name)
+        try:
+            requests = requests or found.typical(setting, found.configured(setting.profile))
+        except CodecardError:
+            continue
+    if not requests:
+        raise UsageError("no prompts to ask the model with")
+    Console(stderr=True).print(f"asking {setting.model.text} for ten seconds …", style="dim", highlight=False)
+    generator = open_generator(setting.model, opening)
     try:
-        return probe(generator, problems, PromptStyle.CHAT if model == "embedded" else PromptStyle.RAW)
+        return probe(generator, requests)
     finally:
         generator.close()
 

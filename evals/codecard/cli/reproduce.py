@@ -14,17 +14,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.card.assumptions import ASSUMPTIONS, Value, assumptions_of, checked_assumptions
+from codecard import api
+from codecard.card.assumptions import (
+    ASSUMPTIONS,
+    Value,
+    assumptions_of,
+    checked_assumptions,
+    refuse_what_cannot_run,
+)
 from codecard.card.beside import COLUMNS, beside_markdown, cell_texts, omnibus, report_rows, tally
 from codecard.card.markdown import find_tables
 from codecard.card.reported import ReportedTable, find_definition, load_reported
 from codecard.card.reproduce import Choices, Report, reproduce
+from codecard.cli import options as o
 from codecard.cli.card import CardFile, RowNames, With, parse_rows, read_card, write_out
-from codecard.model import UsageError
-from codecard.pipeline.measured import read_measurements, run_facts
-from codecard.score.reproduction import Rung, Settings
-from codecard.tasks.paths import reported_dir
+from codecard.model import CodecardError, UsageError
+from codecard.paths import reported_dir
+from codecard.report.terminal import TerminalWatcher, show_run
+from codecard.runs.measured import read_measurements, run_facts
+from codecard.settings import RunConfig
+from codecard.stats.reproduction import Rung, Settings
+from codecard.suites import find_suite
 
+app = typer.Typer(add_completion=False)
+PROFILE = "card-2024-03"
 STYLES = {
     Rung.EXACT: "green",
     Rung.CONSISTENT: "green",
@@ -58,12 +71,14 @@ def _option(name: str) -> inspect.Parameter:
     if assumption.name in ("max_new_tokens", "num_columns"):
         kind = int
     note = f": {', '.join(assumption.choices)}" if assumption.choices else ""
-    flag = assumption.flag if kind is not bool else f"{assumption.flag}/--no-{assumption.flag[2:]}"
-    option = typer.Option(flag, help=assumption.question + note, rich_help_panel=f"Assumptions: {assumption.suite}")
+    flags = [assumption.flag if kind is not bool else f"{assumption.flag}/--no-{assumption.flag[2:]}"]
+    flags += [assumption.old] if assumption.old else []
+    option = typer.Option(*flags, help=assumption.question + note, rich_help_panel=f"Assumptions: {assumption.suite}")
     annotation: Any = Annotated[kind | None if assumption.default is None else kind, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=assumption.default, annotation=annotation)
 
 
+@app.command("reproduce")
 @with_assumption_flags
 def reproduce_command(
     *,
@@ -72,6 +87,10 @@ def reproduce_command(
     model: Annotated[str | None, typer.Option("--model", help="run this model first (resumes on --run)")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="the run folder of --model")] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="of each task: such a run judges nothing")] = None,
+    base_url: o.BaseUrl = None,
+    device: o.Device = None,
+    batch_size: o.BatchSize = None,
+    workers: o.WorkersOption = None,
     row: RowNames = None,
     out: Annotated[Path | None, typer.Option("--out", help="also write the tables as Markdown")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a list of cells")] = False,
@@ -86,9 +105,8 @@ def reproduce_command(
     paths = list(measured or [])
     not_run: list[str] = []
     if model is not None:
-        from codecard.cli.protocols import run_protocols
-
-        made, not_run = run_protocols(list(tables.values()), model, run, limit, values)
+        given = {"base_url": base_url, "device": device, "batch_size": batch_size, "workers": workers, "limit": limit}
+        made, not_run = run_protocols(list(tables.values()), model, run, values, given)
         paths += made
     choices = Choices(
         rows=parse_rows(row),
@@ -109,6 +127,38 @@ def reproduce_command(
             typer.echo(note, err=True)
     else:
         show_report(Console(), report, notes)
+
+
+def run_protocols(
+    tables: list[ReportedTable], model: str, run: Path | None, values: dict[str, Value], given: dict[str, Any]
+) -> tuple[list[Path], list[str]]:
+    """Run or resume every suite that the card's tables need, each in a folder of its own under `run`.
+
+    Returns the folders that have scores, and a line for each suite that could not be run: its cells are then
+    not attempted. Raises UsageError for an assumption that is not run here, before anything starts.
+    """
+    suites = list(dict.fromkeys(table.suite for table in tables))
+    for suite in suites:
+        refuse_what_cannot_run(suite, values)
+    root = run or api.RUNS / ("reproduce-" + "".join(c if c.isalnum() else "-" for c in model))
+    done, notes = [], []
+    for suite in suites:
+        out = root / suite
+        asked = find_suite(suite).assumed(values)
+        config = RunConfig.merged(
+            None, given | asked | {"model": model, "suites": [suite], "profile": PROFILE, "out": str(out)}
+        )
+        try:
+            with TerminalWatcher(Console(stderr=True)) as watcher:
+                made = api.run_config(config, watcher, o.arguments())
+            show_run(Console(stderr=True), made)
+            if made.missing:
+                notes.append(f"{suite} is not whole: {made.missing}")
+        except CodecardError as error:
+            notes.append(f"{suite} was not run: {error}")
+        if (out / "scores.json").exists():
+            done.append(out)
+    return done, notes
 
 
 def _known_tables(document: str, known: tuple[ReportedTable, ...]) -> dict[str, ReportedTable]:

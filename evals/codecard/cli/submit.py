@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from codecard.cli import load_command
 from codecard.cli.merge import merge_and_show
-from codecard.cli.run import run_command
 from codecard.cluster.shards import SYSTEMS, submit
 from codecard.model import InfrastructureError, UsageError
-from codecard.tasks.definitions import unknown
+from codecard.text import unknown
 
 OURS = ("--out", "--shard")
+app = typer.Typer(add_completion=False)
 
 
+@app.command("submit")
 def submit_command(
     arguments: Annotated[list[str], typer.Argument(metavar="-- RUN OPTIONS", help="as for codecard run")],
     shards: Annotated[int, typer.Option("--shards", min=1, help="how many jobs")],
@@ -59,6 +61,7 @@ def _check(arguments: list[str]) -> None:
     for argument in arguments:
         if argument.partition("=")[0] in OURS:
             raise UsageError(f"{argument.partition('=')[0]} of the shards is set by codecard submit")
-    alone = typer.Typer(add_completion=False)
-    alone.command("run")(run_command)
-    typer.main.get_command(alone).make_context("run", list(arguments)).close()
+    with load_command("run").make_context("run", list(arguments)) as context:
+        for name in ("model", "suite"):
+            if context.params["config"] is None and not context.params[name]:
+                raise UsageError(f"--{name} is not given")

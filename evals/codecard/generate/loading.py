@@ -9,15 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from codecard.model import InfrastructureError, UsageError
+from codecard.settings import dtype_name
 
-DTYPES = {
-    "float32": "float32",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "bf16": "bfloat16",
-    "float16": "float16",
-    "fp16": "float16",
-}
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 """Tokens that well-known chat templates close a turn with; they end a row if the template writes them."""
 
@@ -72,7 +65,7 @@ def load(model: str, *, revision: str | None = None, dtype: str | None = None, d
     """
     torch, transformers = libraries()
     device = _device(torch, device)
-    dtype = dtype_name(dtype, device)
+    dtype = dtype_of(dtype, device)
     source = find(model, revision)
     tokenizer = tokenizer_of(source)
     network, report = _from_pretrained(
@@ -125,14 +118,9 @@ def _device(torch: Any, device: str | None) -> str:
     return device
 
 
-def dtype_name(dtype: str | None, device: str) -> str:
-    """torch's name of a dtype; None: bfloat16 on a GPU, float32 on a CPU."""
-    if dtype is None:
-        return "bfloat16" if device.startswith("cuda") else "float32"
-    try:
-        return DTYPES[dtype]
-    except KeyError:
-        raise UsageError(f"unknown dtype {dtype!r}; use one of {', '.join(DTYPES)}") from None
+def dtype_of(dtype: str | None, device: str) -> str:
+    """torch's name of a data type; None: bfloat16 on a GPU, float32 on a CPU."""
+    return dtype_name(dtype) if dtype else "bfloat16" if device.startswith("cuda") else "float32"
 
 
 def _check_folder(folder: Path) -> None:

@@ -32,6 +32,9 @@ class NaiveGenerator(TransformersGenerator):
         return NaiveEngine(loaded, vocabulary.eos)
 
 
+open_model = NaiveGenerator.opened
+
+
 class NaiveEngine:
     """`run` calls `generate` once a row. `post_truncate` lets a row run on to its length limit and cuts afterwards."""
 

@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from typing import Any
 
+from codecard.generate.backends import Opening
 from codecard.generate.openai_stream import ASKED, Assembly
 from codecard.generate.openai_wire import (
     KEY_VARIABLE,
@@ -27,8 +28,9 @@ from codecard.generate.openai_wire import (
     Wire,
     checked_url,
 )
-from codecard.generate.port import GenerationRequest
-from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
+from codecard.generate.port import GenerationRequest, Generator
+from codecard.model import Completion, FinishReason, InfrastructureError, SampleId, UsageError
+from codecard.settings import ModelSpec
 
 _STOPS_SENT = 4
 """OpenAI's own limit; for a stop string beyond it the row is watched here while it is written."""
@@ -38,13 +40,14 @@ _GIVE_UP_AFTER = 64
 """Requests failed in a row, without one success between, after which the server counts as gone."""
 
 
-class OpenAIGenerator:
+class OpenAIGenerator(Generator):
     """Asks `model` at `base_url`. The key is read from the environment and goes nowhere but the request.
 
-    A request that fails after all tries yields no completion; `failures` then holds its reason by (task,
-    problem, sample). `InfrastructureError` where no request can succeed: a refused key, an unknown model, a
-    server that is gone.
+    A request that fails after all tries yields no completion, and its reason is in `failures`. `InfrastructureError`
+    where no request can succeed: a refused key, an unknown model, a server that is gone.
     """
+
+    failed_by = "server"
 
     def __init__(
         self,
@@ -54,8 +57,6 @@ class OpenAIGenerator:
         workers: int | None = None,
         patience: Patience | None = None,
     ) -> None:
-        if not model:
-            raise UsageError("model 'openai:' names no model; expected openai:NAME")
         self._model = model
         self._url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL)
         key = os.environ.get(KEY_VARIABLE, "").strip()
@@ -70,12 +71,12 @@ class OpenAIGenerator:
         self._closed = threading.Event()
         self._streams = True
         self._ignores_stops = False
-        self.failures: dict[tuple[str, str, int], str] = {}
+        self._failed: dict[SampleId, str] = {}
+        self.own_endpoint = self._url == PUBLIC_URL
 
     @property
-    def own_endpoint(self) -> bool:
-        """Whether this is OpenAI's own endpoint, so that a model's name says which model it is."""
-        return self._url == PUBLIC_URL
+    def failures(self) -> dict[SampleId, str]:
+        return self._failed
 
     def fingerprint(self) -> dict[str, Any]:
         """What is known of the output's origin: names only, for the server tells no more."""
@@ -109,13 +110,13 @@ class OpenAIGenerator:
                     try:
                         completion = future.result()
                     except (Retryable, Refused) as error:
-                        self.failures[request.task, request.problem, request.sample] = str(error)
+                        self._failed[request.id] = str(error)
                         failed_in_a_row += 1
                         if failed_in_a_row >= _GIVE_UP_AFTER:
                             raise self._gone(str(error)) from None
                         continue
                     failed_in_a_row = 0
-                    self.failures.pop(completion.id, None)
+                    self._failed.pop(completion.id, None)
                     yield completion
         finally:
             if running:  # left early: what is under way must not be tried again, nor waited for
@@ -237,6 +238,10 @@ class OpenAIGenerator:
             if sampling.top_k > 0:
                 extra["top_k"] = sampling.top_k
         return body | ({"extra_body": extra} if extra else {})
+
+
+def open_model(spec: ModelSpec, opening: Opening) -> Generator:
+    return OpenAIGenerator(spec.name, base_url=opening.base_url, workers=opening.batch_size)
 
 
 def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, FinishReason]:

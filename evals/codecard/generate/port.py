@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from codecard.model import Completion, FinishReason, PromptStyle, Sampling
+from codecard.model import Completion, FinishReason, PromptStyle, SampleId, Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,11 @@ class GenerationRequest:
     stops: tuple[str, ...] = ()
     sampling: Sampling
     seed: int = 0
+    turn: int = 1
+
+    @property
+    def id(self) -> SampleId:
+        return (self.task, self.problem, self.sample)
 
     @property
     def style(self) -> PromptStyle:
@@ -63,6 +69,7 @@ class GenerationRequest:
             sample=self.sample,
             text=text,
             style=self.style,
+            turn=self.turn,
             finish_reason=reason,
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
@@ -70,17 +77,32 @@ class GenerationRequest:
         )
 
 
-class Generator(Protocol):
+class Generator(ABC):
     """A model that can be asked.
 
-    `fingerprint` names what decides its output (model, revision, tokenizer hash, chat-template hash, backend,
-    dtype, device, library versions), for the manifest. `generate` yields each completion as soon as it is
-    finished, in any order, and consumes the requests lazily enough to bound memory. A request that could not
-    be answered yields nothing: its sample is missing, hence void, and a resumed run asks again.
+    `failures` holds, for each request of the last `generate` that was not answered, the reason in the other side's own
+    words; `failed_by` says who that other side is.
     """
 
-    def fingerprint(self) -> dict[str, Any]: ...
+    failed_by = "generator"
+    own_endpoint = False
+    """The model's name proves the model: its maker's own endpoint answers."""
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]: ...
+    @property
+    def failures(self) -> Mapping[SampleId, str]:
+        return {}
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the output (model, revision, tokenizer hash, chat-template hash, backend, dtype, device, library
+        versions), as JSON values for the manifest."""
+
+    @abstractmethod
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
+        """Each completion as soon as it is finished, in any order; requests are consumed lazily enough to bound memory.
+
+        A request that could not be answered yields nothing: its sample is void, and a resumed run asks again.
+        """
+
+    def close(self) -> None:
+        return None

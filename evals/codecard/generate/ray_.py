@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from codecard.cluster import Cluster, Feeder, Node, Pool
 from codecard.cluster.feeder import Items
+from codecard.generate.backends import Opening, open_generator
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Completion
 
@@ -24,16 +26,14 @@ _GPU_BATCH, _CPU_BATCH = 128, 16
 
 
 class GenerationActor:
-    """Runs on a node. `opening` is what `open_generator` is given besides the model."""
+    """Runs on a node."""
 
-    def __init__(self, spec: str, opening: Mapping[str, Any]) -> None:
+    def __init__(self, spec: str, opening: Opening) -> None:
         self._spec, self._opening = spec, opening
 
     def open(self) -> dict[str, Any]:
         """Load the model; what it is, for comparison with the others."""
-        from codecard.generate import open_generator
-
-        self._generator: Generator = open_generator(self._spec, **self._opening)
+        self._generator: Generator = open_generator(self._spec, self._opening)
         self._feeder = Feeder(self._answer, patient=False)
         return {"codecard": version("codecard"), **self._generator.fingerprint()}
 
@@ -42,7 +42,7 @@ class GenerationActor:
 
         def requests() -> Iterator[GenerationRequest]:
             for ticket, request in items:
-                tickets[request.task, request.problem, request.sample] = ticket
+                tickets[request.id] = ticket
                 yield request
 
         for completion in self._generator.generate(requests()):
@@ -55,10 +55,11 @@ class GenerationActor:
         self._feeder.close()
 
 
-class RayGenerator:
+class RayGenerator(Generator):
     """Asks the model of `spec` on every node of the cluster that can."""
 
-    def __init__(self, cluster: Cluster, spec: str, opening: Mapping[str, Any]) -> None:
+    def __init__(self, cluster: Cluster, spec: str, opening: Opening) -> None:
+        opening = replace(opening, cluster=None, base_url=None)  # what a node is told
         self._pool = Pool(cluster, "generate", _Crew(cluster, spec, opening))
         self._pool.start()
 
@@ -76,7 +77,7 @@ class RayGenerator:
 
 
 class _Crew:
-    def __init__(self, cluster: Cluster, spec: str, opening: Mapping[str, Any]) -> None:
+    def __init__(self, cluster: Cluster, spec: str, opening: Opening) -> None:
         self._cluster, self._spec, self._opening = cluster, spec, opening
 
     def per_node(self, node: Node) -> int:
@@ -94,7 +95,7 @@ class _Crew:
         return ""
 
     def ahead(self, node: Node) -> int:
-        batch = self._opening.get("batch_size") or (_GPU_BATCH if self._cluster.gpus else _CPU_BATCH)
+        batch = self._opening.batch_size or (_GPU_BATCH if self._cluster.gpus else _CPU_BATCH)
         return _BATCHES_AHEAD * int(batch)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from codecard.generate.port import GenerationRequest
+from codecard.generate.backends import Opening
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Completion, FinishReason, PromptStyle, UsageError
+from codecard.settings import ModelSpec
 
 
-class ReplayGenerator:
+class ReplayGenerator(Generator):
     """Answers from a JSONL file of `{"task", "problem", "sample", "completion"}` rows.
 
     A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over that.
@@ -41,6 +43,10 @@ class ReplayGenerator:
 
     def close(self) -> None:
         self._rows = {}
+
+
+def open_model(spec: ModelSpec, opening: Opening) -> Generator:
+    return ReplayGenerator(Path(spec.name))
 
 
 def _rows(path: Path, content: bytes) -> dict[tuple[str, str, int], Completion]:

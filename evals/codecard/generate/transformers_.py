@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from codecard.generate.backends import Opening, locate
 from codecard.generate.loading import Loaded, eos_ids, load
 from codecard.generate.memory import free
-from codecard.generate.port import GenerationRequest
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import encode, room, tokenizer_print
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, UsageError
+from codecard.settings import ModelSpec
 
 if TYPE_CHECKING:
     from codecard.generate.rows import Row, Vocabulary
@@ -31,7 +33,7 @@ class Engine(Protocol):
     def run(self, rows: Iterable[Row]) -> Iterator[Completion]: ...
 
 
-class TransformersGenerator:
+class TransformersGenerator(Generator):
     """Asks `model`, a folder or a Hub id. `name` is what results call it.
 
     `batch_size` is how many rows are decoded side by side. None picks a number for the device; it halves whenever
@@ -129,6 +131,21 @@ class TransformersGenerator:
         ids = encode(loaded.tokenizer, request)
         context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
         return Row(request=request, ids=ids, room=room(request.sampling, len(ids), context, self._name))
+
+    @classmethod
+    def opened(cls, spec: ModelSpec, opening: Opening) -> Generator:
+        model, revision, name = locate(spec)
+        return cls(
+            model,
+            revision=revision,
+            dtype=opening.dtype,
+            device=opening.device,
+            batch_size=opening.batch_size,
+            name=name,
+        )
+
+
+open_model = TransformersGenerator.opened
 
 
 def _default_batch(loaded: Loaded) -> int:

@@ -18,12 +18,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from codecard.generate.loading import dtype_name, end_tokens, find, libraries, tokenizer_of
-from codecard.generate.port import GenerationRequest
+from codecard.generate.backends import Opening, locate
+from codecard.generate.loading import dtype_of, end_tokens, find, libraries, tokenizer_of
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import encode, room, tokenizer_print
 from codecard.generate.rows import Row, Vocabulary, advance
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
+from codecard.settings import ModelSpec
 
 _CPU_ROWS = 32
 _GPU_ROWS = 256
@@ -40,7 +42,7 @@ _SETTINGS = {
 }
 
 
-class VllmGenerator:
+class VllmGenerator(Generator):
     """Asks `model`, a folder or a Hub id. `name` is what results call it.
 
     `batch_size` is the number of rows decoded together; vLLM holds fewer where its cache is too small.
@@ -61,7 +63,7 @@ class VllmGenerator:
         source = find(model, revision)
         self._name = name or model
         self._on_cpu = bool(self._vllm.platforms.current_platform.is_cpu())
-        self._dtype = dtype_name(dtype, "cpu" if self._on_cpu else "cuda")
+        self._dtype = dtype_of(dtype, "cpu" if self._on_cpu else "cuda")
         self._batch_size = batch_size or (_CPU_ROWS if self._on_cpu else _GPU_ROWS)
         self._tokenizer = tokenizer_of(source)
         self._engine: Any = self._start(source.model, source.revision)
@@ -190,6 +192,13 @@ class VllmGenerator:
         if self._on_cpu:
             return f"cpu {torch.backends.cpu.get_cpu_capability()}"
         return str(self._vllm.platforms.current_platform.get_device_name())
+
+
+def open_model(spec: ModelSpec, opening: Opening) -> Generator:
+    if opening.device is not None:
+        raise UsageError(f"model {spec.text!r}: vLLM runs on the device that it was built for; give no --device")
+    model, revision, name = locate(spec)
+    return VllmGenerator(model, revision=revision, dtype=opening.dtype, batch_size=opening.batch_size, name=name)
 
 
 def _library() -> Any:

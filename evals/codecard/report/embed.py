@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codecard.model import Completion, PromptStyle
-from codecard.report.limits import limits_text
-from codecard.report.text import clip
-from codecard.score import is_rated, suite_of
-from codecard.store.outcomes import RunData
-from codecard.store.run_folder import Row
+from codecard.model import Completion, Outcome, PromptStyle, suite_of
+from codecard.runs.reading import RunData
+from codecard.suites import known_suite
+from codecard.text import clip
 
 BLOCK_BYTES = 256 * 1024
 """Text per block before compression: a few milliseconds to open, enough repetition to compress."""
@@ -94,33 +92,25 @@ def _block(details: Sequence[str]) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _executions(key: Key, side: _Side) -> Iterator[Row | None]:
+def _outcomes(key: Key, side: _Side) -> Iterator[Outcome | None]:
     for sample in side.samples.get(key, ()):
-        yield side.run.executions.get((*key, sample))
-
-
-def value_of(row: Row | None) -> float | None:
-    """A sample's value: a rating, or 1 or 0, or None when void or not executed."""
-    if row is None:
-        return None
-    found = row.get("value", row.get("passed"))
-    return None if found is None else float(found)
+        yield side.run.outcomes.get((*key, sample))
 
 
 def _summary(key: Key, side: _Side) -> dict[str, Any]:
     verdicts: dict[str, int] = {}
     values = []
-    for row in _executions(key, side):
-        if row is not None and isinstance(row.get("verdict"), str):
-            verdicts[row["verdict"]] = verdicts.get(row["verdict"], 0) + 1
-        values.append(value_of(row))
+    for outcome in _outcomes(key, side):
+        if outcome is not None and outcome.verdict:
+            verdicts[outcome.verdict] = verdicts.get(outcome.verdict, 0) + 1
+        values.append(outcome.value if outcome is not None else None)
     valid = [value for value in values if value is not None]
     return {
         "total": sum(valid),
         "valid": len(valid),
         "void": len(values) - len(valid),
         "verdicts": verdicts,
-        **({"rated": True} if is_rated(suite_of(key[0])) else {}),
+        **({"rated": True} if known_suite(suite_of(key[0])).scale is not None else {}),
     }
 
 
@@ -132,28 +122,37 @@ def _change(summaries: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _slowest(key: Key, sides: Sequence[_Side]) -> float | None:
-    walls = [row.get("wall_s") for side in sides for row in _executions(key, side) if row is not None]
+    walls = [found.facts.get("wall_s") for side in sides for found in _outcomes(key, side) if found is not None]
     return max((round(float(wall), 3) for wall in walls if isinstance(wall, (int, float))), default=None)
 
 
 def _details(key: Key, sides: Sequence[_Side]) -> dict[str, Any]:
     return {
         "prompt": next((text for text in (_prompt(key, side) for side in sides) if text), ""),
-        "limits": next((text for text in (limits_text(key[0], side.run.manifest) for side in sides) if text), ""),
+        "limits": next((text for text in (_limits(key[0], side.run) for side in sides) if text), ""),
         "sides": [[_sample(key, sample, side.run) for sample in side.samples.get(key, ())] for side in sides],
     }
 
 
+def _limits(task: str, run: RunData) -> str:
+    """A task's limits in words."""
+    key, profile = run.manifest.limits.get(task), str(run.manifest.profile.get("name", ""))
+    return known_suite(suite_of(task)).limits_text(task, key, profile) if key else ""
+
+
 def _sample(key: Key, sample: int, run: RunData) -> dict[str, Any]:
-    row = run.executions.get((*key, sample), {})
-    completion = run.completions.get((*key, sample))
+    outcome = run.outcomes.get((*key, sample))
+    history = run.completions.get((*key, sample), ())
+    row: Mapping[str, Any] = outcome.facts if outcome is not None else {}
+    value = outcome.value if outcome is not None else None
+    graded = outcome is not None and outcome.graded
     return {
         "sample": sample,
-        **_generated(completion),
-        "verdict": row.get("verdict"),
-        "passed": row.get("passed"),
-        "rating": row.get("value"),
-        "void": row.get("void") or row.get("reason") or "",
+        **_generated(history[-1] if history else None),
+        "verdict": outcome.verdict if outcome is not None else None,
+        "passed": None if value is None or graded else value == 1,
+        "rating": value if graded else None,
+        "void": f"{outcome.void.who}: {outcome.void.why}" if outcome is not None and outcome.void else "",
         **{name: row.get(name) for name in ("stage", "exit_code", "signal", "peak_memory_bytes", "image")},
         **{name: _rounded(row.get(name)) for name in ("cpu_s", "wall_s")},
         "attempts": row.get("attempts") or 1,
@@ -195,8 +194,10 @@ def _prompt(key: Key, side: _Side) -> str:
     if isinstance(recorded, str):
         return _clip(recorded)
     for sample in side.samples.get(key, ()):
-        completion = side.run.completions.get((*key, sample))
-        program = side.run.executions.get((*key, sample), {}).get("program")
+        history = side.run.completions.get((*key, sample), ())
+        outcome = side.run.outcomes.get((*key, sample))
+        program = outcome.facts.get("program") if outcome is not None else None
+        completion = history[0] if history else None
         if completion is not None and isinstance(program, str) and completion.style is PromptStyle.RAW:
             at = program.find(completion.text[:80]) if completion.text.strip() else -1
             if at > 0:

@@ -3,60 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from codecard.report.stages import stages_text
-from codecard.store.outcomes import RunData
-from codecard.store.run_folder import Row
+from codecard.report.terminal import asked_text
+from codecard.runs.manifest import Manifest
+from codecard.runs.reading import RunData
 
 ELSEWHERE = "completions made elsewhere"
 
 
-def model_of(manifest: Row) -> str:
-    recipe = manifest.get("recipe")
-    found = recipe.get("model") if isinstance(recipe, dict) else None
-    return str(found or manifest.get("model") or ELSEWHERE)
+def model_of(manifest: Manifest) -> str:
+    return str((manifest.recipe or {}).get("model") or manifest.model or ELSEWHERE)
 
 
 def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
     """What a reader must know before the numbers."""
     manifest = run.manifest
-    recipe = manifest.get("recipe") if isinstance(manifest.get("recipe"), dict) else {}
-    assert isinstance(recipe, dict)
-    sampling = recipe.get("sampling")
+    recipe = manifest.recipe or {}
+    asked = {name: asked_text(asking, manifest.samples) for name, asking in manifest.asking.items()}
+    alone = len(asked) == 1
     facts: list[tuple[str, object]] = [
         ("Model", model_of(manifest)),
         ("Revision", recipe.get("revision")),
-        ("Profile", _name(manifest.get("profile"))),
-        ("Samples a problem", manifest.get("samples")),
-        ("Sampling", _sampling(sampling) if isinstance(sampling, dict) else None),
+        ("Profile", manifest.profile.get("name")),
+        ("Samples a problem", manifest.samples),
+        *(("Asked" if alone else f"Asked, {name}", text) for name, text in asked.items()),
         ("Data type", recipe.get("dtype")),
         ("Backend", recipe.get("backend")),
-        ("Sandbox", manifest.get("sandbox")),
-        ("Judge", _judge(manifest.get("judge"))),
-        ("Completions", f"{len(run.completions):,}"),
-        ("Executions", f"{len(run.executions):,}"),
-        ("Void", f"{sum(score.value is None for score in run.scores):,}"),
+        ("Sandbox", manifest.sandbox),
+        ("Completions", f"{sum(map(len, run.completions.values())):,}"),
+        ("Executions", f"{len(run.outcomes):,}"),
+        ("Void", f"{len(run.voids):,}"),
         ("Stages", stages_text(run.stages)),
-        ("Started", manifest.get("started") or manifest.get("created")),
     ]
     return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))
 
 
-def _name(value: object) -> object:
-    return value.get("name") if isinstance(value, dict) else value
-
-
-def _judge(judge: object) -> object:
-    """The judge's name, or the sentence that says what its scores may not be compared with."""
-    return judge.get("remark") or judge.get("name") if isinstance(judge, dict) else judge
-
-
-def _sampling(sampling: Mapping[str, object]) -> str:
-    if not sampling.get("temperature"):
-        return "greedy"
-    return f"temperature {sampling['temperature']}, top-p {sampling.get('top_p', 1)}"
-
-
-def manifest_text(manifest: Row) -> str:
-    return json.dumps(manifest, indent=1, ensure_ascii=False)
+def manifest_text(manifest: Manifest) -> str:
+    return json.dumps(manifest.row(), indent=1, ensure_ascii=False)

@@ -10,34 +10,28 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from importlib import resources
 from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
 
+from codecard import __version__
 from codecard.report.embed import embed
 from codecard.report.pages import Page, comparison_page, run_page
-from codecard.score import Compared
-from codecard.store.outcomes import RunData
+from codecard.runs.reading import RunData
+from codecard.stats import Compared
 
 
 def render_run(run: RunData, reported: Mapping[str, str] | None = None) -> str:
     """The page of one run. `reported`: task → published text of its number, as `{"multipl_e/cpp": "0.49"}`."""
-    return _render(run_page(run, reported or {}, _version()), (run,), (run.name,))
+    return _render(run_page(run, reported or {}, __version__), (run,), (run.name,))
 
 
 def render_comparison(base: RunData, new: RunData, compared: Compared, warnings: Sequence[str] = ()) -> str:
     """The page of a comparison: differences, flips, and each problem's two programs as a diff."""
-    page = comparison_page(base, new, compared, warnings, _version())
+    page = comparison_page(base, new, compared, warnings, __version__)
     return _render(page, (base, new), (base.name, new.name))
-
-
-def _version() -> str:
-    try:
-        return metadata.version("codecard")
-    except metadata.PackageNotFoundError:
-        return "from a checkout"
 
 
 def _render(page: Page, runs: Sequence[RunData], names: Sequence[str]) -> str:

@@ -10,11 +10,12 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codecard.model import Comparison, Decision, Score, UsageError
-from codecard.report.text import clip, printable
-from codecard.score import Compared, is_rated, suite_of
-from codecard.score.paired import Pair
-from codecard.store.outcomes import RunData
+from codecard.model import Comparison, Decision, Score, UsageError, suite_of
+from codecard.runs.reading import RunData
+from codecard.stats import Compared
+from codecard.stats.paired import Pair
+from codecard.suites import known_suite
+from codecard.text import clip, printable
 
 OUTPUT_HEAD, OUTPUT_TAIL = 1500, 500
 
@@ -24,7 +25,7 @@ def run_junit(run: RunData, *, fail_wrong: bool = False) -> str:
     problems: dict[str, dict[str, list[Score]]] = {}
     for score in run.scores:
         problems.setdefault(score.task, {}).setdefault(score.problem, []).append(score)
-    estimates = run.summary
+    estimates = run.estimates
     suites = []
     for task, members in problems.items():
         suite = _suite(task)
@@ -71,24 +72,26 @@ def _new_case(name: str, task: str, seconds: float = 0.0) -> Any:
 def _case(run: RunData, scores: list[Score], *, fail_wrong: bool) -> Any:
     parts = _parts()
     first = scores[0]
-    rows = [run.executions.get((s.task, s.problem, s.sample)) or {} for s in scores]
-    walls = [row.get("wall_s") for row in rows]
+    found = [run.outcomes.get((s.task, s.problem, s.sample)) for s in scores]
+    walls = [outcome.facts.get("wall_s") for outcome in found if outcome is not None]
     case = _new_case(first.problem, first.task, sum(w for w in walls if isinstance(w, (int, float))))
     values = [score.value for score in scores if score.value is not None]
-    voids = sorted({score.void for score in scores if score.value is None})
+    voids = sorted({f"{score.who}: {score.void}" for score in scores if score.value is None})
     if voids:
         message = f"{len(scores) - len(values)} of {len(scores)} samples void: {'; '.join(voids)}"
         case.result = [parts.Error(printable(message), "void")]
-    if is_rated(suite_of(first.task)):
+    if known_suite(suite_of(first.task)).scale is not None:
         case.system_out = f"ratings: {', '.join(map(str, values))}"
         return case
-    verdicts = [str(row.get("verdict") or "no execution") for row in rows]
+    verdicts = [outcome.verdict if outcome is not None else "no execution" for outcome in found]
     passed = sum(value == 1 for value in values)
     text = f"{passed} of {len(values)} samples passed"
     wrong = next((i for i, score in enumerate(scores) if score.value == 0), None)
     if wrong is not None:
         text = f"{text}; sample {scores[wrong].sample}: {verdicts[wrong].replace('_', ' ')}"
-        case.system_err = printable(clip(str(rows[wrong].get("stderr") or ""), OUTPUT_HEAD, OUTPUT_TAIL))
+        outcome = found[wrong]
+        said = outcome.facts.get("stderr") if outcome is not None else ""
+        case.system_err = printable(clip(str(said or ""), OUTPUT_HEAD, OUTPUT_TAIL))
         if fail_wrong and not voids and 2 * passed < len(values):
             case.result = [parts.Failure(text, verdicts[wrong])]
     case.system_out = text

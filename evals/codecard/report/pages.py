@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from codecard.model import Comparison, Completion, Decision, Estimate
+from codecard.model import Comparison, Completion, Decision, Estimates, Outcome, Table, Unit, suite_of
 from codecard.report import plots
 from codecard.report.facts import ELSEWHERE, facts_of, manifest_text, model_of
-from codecard.report.sql_tables import sql_grid, sql_remarks
-from codecard.score import Compared, is_rated, suite_of
-from codecard.store.outcomes import RunData
-from codecard.store.run_folder import Row
+from codecard.runs.reading import RunData
+from codecard.stats import Compared
+from codecard.suites import known_suite
+from codecard.tables import grid_of, rows_of
 
 DASH = "–"
 
@@ -80,14 +80,20 @@ class Page:
 # ---------------------------------------------------------------- numbers as text
 
 
+def _unit(task: str) -> Unit:
+    """Differences are in points of a share, or in a rating's own scale."""
+    rated = known_suite(suite_of(task)).scale is not None
+    return Unit(digits=2) if rated else Unit(scale=100, digits=1, sign=" %")
+
+
 def value_text(value: float | None, task: str, *, signed: bool = False) -> str:
     """`52.2 %` for shares, `5.80` for ratings; with a sign for differences (in points)."""
     if value is None:
         return "void"
-    sign = "+" if signed else ""
-    text = f"{value:{sign}.2f}" if is_rated(suite_of(task)) else f"{100 * value:{sign}.1f}"
-    text = text.replace("-", "−")
-    return text if signed or is_rated(suite_of(task)) else f"{text} %"
+    unit = _unit(task)
+    if signed:
+        return f"{unit.scale * value:+.{unit.digits}f}".replace("-", "−")
+    return unit.text(value).replace("-", "−")
 
 
 def interval_text(low: float | None, high: float | None, task: str, *, signed: bool = False) -> str:
@@ -109,83 +115,41 @@ def p_text(p: float | None) -> str:
 
 def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
     """`reported` maps task (or `suite/average`) to the published text of its number."""
-    estimates = run.summary
-    suites = list(dict.fromkeys(suite_of(task) for task in estimates))
-    drawings = [plot for suite in suites for plot in _suite_plots(run, suite, estimates, reported)]
+    drawings = [plot for suite in run.suites for plot in _suite_plots(run, suite, run.estimates, reported)]
     model = model_of(run.manifest)
     return Page(
         title=run.name if model == ELSEWHERE else model,
         subtitle=model if model == ELSEWHERE else f"Run {run.name}",
         facts=facts_of(run),
-        tables=tuple(results_tables(run, reported)),
+        tables=tuple(page_tables(run, reported)),
         plots=tuple(drawings),
         manifests=((run.name, manifest_text(run.manifest)),),
         filter="Verdict",
         version=version,
-        warnings=remarks_of(run),
+        warnings=tuple(run.remarks),
     )
 
 
-Estimates = Mapping[str, Mapping[str, Estimate]]
-"""Task → metric → estimate, as `RunData.summary` gives them."""
+def page_tables(run: RunData, reported: Mapping[str, str]) -> list[PageTable]:
+    """Every suite's table, with the numbers as published beside."""
+    return [page_table(table, run, reported) for table in run.tables]
 
 
-def results_tables(run: RunData, reported: Mapping[str, str]) -> list[PageTable]:
-    """Every suite's results, and for SQL the counts under each comparer."""
-    suites = dict.fromkeys(suite_of(task) for task in run.summary)
-    tables = [results_table(suite, run.summary, reported) for suite in suites]
-    if rows := _sql_rows(run):
-        (_, *columns), *lines = map(list, zip(*sql_grid("sql", rows), strict=True))
-        tables.append(
-            PageTable(
-                title="sql by comparer",
-                caption="Correct of questions (percent), and the 95 % interval. Each comparer judges every question.",
-                columns=("Task", *(column.removeprefix("sql, ") for column in columns)),
-                rows=tuple(
-                    TableRow(label=label, cells=tuple(CellText(text=cell) for cell in cells)) for label, *cells in lines
-                ),
-            )
+def page_table(table: Table, run: RunData, reported: Mapping[str, str]) -> PageTable:
+    """A table as the terminal and tables.md have it."""
+    grid = grid_of(table, reported)
+    head, *body = rows_of(grid, "")
+    shown = {cell.estimate.method for _, cells in table.rows for cell in cells if cell.estimate is not None}
+    rows = [
+        TableRow(
+            label=row[0],
+            cells=tuple(CellText(text=cell, tone="void" if "void" in cell else "") for cell in row[1:]),
+            average=not grid.aside and grid.lines[place].kind == "value",
         )
-    return tables
-
-
-def remarks_of(run: RunData) -> tuple[str, ...]:
-    """What a reader has to know beside the numbers."""
-    return tuple(sql_remarks(_sql_rows(run)))
-
-
-def _sql_rows(run: RunData) -> list[Row]:
-    return [row for row in run.executions.values() if "strict_passed" in row]
-
-
-def results_table(suite: str, estimates: Estimates, reported: Mapping[str, str]) -> PageTable:
-    """One suite's tasks, measured beside reported."""
-    tasks = {task: found for task, found in estimates.items() if suite_of(task) == suite}
-    metrics = list(dict.fromkeys(name for found in tasks.values() for name in found))
-    shown = any(task in reported for task in tasks)
-    rows = []
-    for task, found in tasks.items():
-        cells = [_estimate_cell(found.get(metric), task) for metric in metrics]
-        if shown:
-            cells.append(CellText(text=reported.get(task, DASH)))
-        first = next(iter(found.values()))
-        void = CellText(text=str(first.void), tone="void" if first.void else "")
-        cells += [CellText(text=str(first.n)), void]
-        rows.append(TableRow(label=task.split("/", 1)[1], cells=tuple(cells), average=task.endswith("/average")))
-    methods = sorted({estimate.method for found in tasks.values() for estimate in found.values()})
-    columns = ("Task", *metrics, *(("Reported",) if shown else ()), "Problems", "Void samples")
-    caption = f"Measured, with 95 % intervals across problems ({'; '.join(methods)})."
-    return PageTable(title=suite, caption=caption, columns=columns, rows=tuple(rows))
-
-
-def _estimate_cell(estimate: Estimate | None, task: str) -> CellText:
-    if estimate is None:
-        return CellText(text=DASH)
-    return CellText(
-        text=value_text(estimate.value, task),
-        interval=interval_text(estimate.low, estimate.high, task),
-        tone="void" if estimate.value is None else "",
-    )
+        for place, row in enumerate(body)
+    ]
+    caption = f"With 95 % intervals ({'; '.join(sorted(shown))})." if shown else ""
+    return PageTable(title=table.title, caption=caption, columns=tuple(head), rows=tuple(rows))
 
 
 def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mapping[str, str]) -> Iterable[Plot]:
@@ -208,9 +172,10 @@ def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mappi
         svg = plots.interval_plot(bars, metric, f"{suite}-values")
         yield Plot(title=f"{suite}: {metric}", svg=svg, caption=f"Bars: 95 % interval across problems. {note}")
     order = {task: place for place, task in enumerate(members)}
-    rows = [row for key, row in run.executions.items() if suite_of(key[0]) == suite]
-    rows.sort(key=lambda row: order.get(row["task"], len(order)))
-    written = [completion for completion in run.completions.values() if suite_of(completion.task) == suite]
+    rows = [outcome for key, outcome in run.outcomes.items() if suite_of(key[0]) == suite]
+    rows.sort(key=lambda outcome: order.get(outcome.task, len(order)))
+    turns = [turn for history in run.completions.values() for turn in history]
+    written = [turn for turn in turns if suite_of(turn.task) == suite]
     written.sort(key=lambda completion: order.get(completion.task, len(order)))
     yield from _verdict_plot(suite, rows)
     yield from _time_plots(suite, rows, written)
@@ -224,13 +189,12 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _verdict_plot(suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
+def _verdict_plot(suite: str, rows: Sequence[Outcome]) -> Iterable[Plot]:
     counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        verdict = row.get("verdict")
-        if verdict in plots.VERDICTS:
-            task = counts.setdefault(str(row["task"]).split("/", 1)[1], {})
-            task[str(verdict)] = task.get(str(verdict), 0) + 1
+    for outcome in rows:
+        if outcome.verdict in plots.VERDICTS:
+            task = counts.setdefault(outcome.task.split("/", 1)[1], {})
+            task[outcome.verdict] = task.get(outcome.verdict, 0) + 1
     if not counts:
         return
     shares = {t: {v: c / sum(found.values()) for v, c in found.items()} for t, found in counts.items()}
@@ -243,7 +207,7 @@ def _verdict_plot(suite: str, rows: Sequence[Row]) -> Iterable[Plot]:
     yield Plot(title=f"{suite}: verdicts", svg=svg, caption="Share of executions.", numbers=numbers)
 
 
-def _time_plots(suite: str, rows: Sequence[Row], written: Sequence[Completion]) -> Iterable[Plot]:
+def _time_plots(suite: str, rows: Sequence[Outcome], written: Sequence[Completion]) -> Iterable[Plot]:
     series: dict[str, dict[str, list[float]]] = {}
     rates: dict[str, dict[str, list[float]]] = {}
 
@@ -255,9 +219,9 @@ def _time_plots(suite: str, rows: Sequence[Row], written: Sequence[Completion]) 
         add(series, "generation", completion.task, completion.seconds)
         if completion.new_tokens and completion.seconds:
             add(rates, "tokens/s", completion.task, completion.new_tokens / completion.seconds)
-    for row in rows:
-        add(series, "execution, wall", str(row["task"]), row.get("wall_s"))
-        add(series, "execution, CPU", str(row["task"]), row.get("cpu_s"))
+    for outcome in rows:
+        add(series, "execution, wall", outcome.task, outcome.facts.get("wall_s"))
+        add(series, "execution, CPU", outcome.task, outcome.facts.get("cpu_s"))
     note = "Median of the samples, with the middle 80 %."
     if series:
         spreads = _spreads(series)
@@ -360,7 +324,10 @@ def _difference_plots(rows: Mapping[str, Comparison], margin: float) -> Iterable
     bars = [
         plots.Bar(label=task, value=c.delta, low=c.low, high=c.high)
         for task, c in rows.items()
-        if c.delta is not None and c.low is not None and c.high is not None and not is_rated(suite_of(task))
+        if c.delta is not None
+        and c.low is not None
+        and c.high is not None
+        and known_suite(suite_of(task)).scale is None
     ]
     if bars:
         svg = plots.difference_plot(bars, margin, "differences")

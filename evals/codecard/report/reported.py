@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from codecard.card.measurements import same_model
 from codecard.card.reported import load_reported, number
+from codecard.paths import reported_dir
 from codecard.report.facts import model_of
-from codecard.store.outcomes import RunData
-from codecard.tasks.paths import reported_dir
+from codecard.runs.reading import RunData
 
 
 def reported_numbers(run: RunData) -> dict[str, str]:

@@ -8,26 +8,24 @@ from pathlib import Path
 
 from codecard.model import Comparison, UsageError
 from codecard.report.facts import model_of
-from codecard.report.pages import DECISIONS, TableRow, comparison_table, remarks_of, results_tables
-from codecard.report.text import markdown
-from codecard.score import Compared
-from codecard.store.outcomes import Outcomes, RunData
+from codecard.report.pages import DECISIONS, PageTable, comparison_table
+from codecard.runs.comparable import Side
+from codecard.runs.reading import RunData
+from codecard.stats import Compared
+from codecard.tables import markdown_rows
+from codecard.text import markdown
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 FLIPS_SHOWN = 25
 
 
 def run_summary(run: RunData, reported: Mapping[str, str] | None = None) -> str:
-    """A heading and one table a suite."""
-    lines = [f"## {markdown(model_of(run.manifest))}", "", f"Run {markdown(run.name)}", ""]
-    lines += [f"> {markdown(remark)}\n" for remark in remarks_of(run)]
-    for table in results_tables(run, reported or {}):
-        lines += [f"### {markdown(table.title)}", "", *_table(table.columns, table.rows), "", markdown(table.caption)]
-        lines.append("")
-    return "\n".join(lines)
+    """A heading, and the tables and remarks of tables.md."""
+    heading = f"## {markdown(model_of(run.manifest))}\n\nRun {markdown(run.name)}\n\n"
+    return heading + run.markdown(reported)
 
 
-def comparison_summary(base: Outcomes, new: Outcomes, compared: Compared, warnings: Sequence[str] = ()) -> str:
+def comparison_summary(base: Side, new: Side, compared: Compared, warnings: Sequence[str] = ()) -> str:
     """The decision, the differences, and the flips in both directions."""
     _, meaning = DECISIONS[compared.decision]
     table = comparison_table(compared)
@@ -37,7 +35,7 @@ def comparison_summary(base: Outcomes, new: Outcomes, compared: Compared, warnin
         f"{meaning} Margin: {100 * compared.margin:g} points.",
         "",
         *(f"> {markdown(warning)}\n" for warning in warnings),
-        *_table(table.columns, table.rows),
+        *_rows(table),
         "",
     ]
     for title, flips in _flips(compared.pooled):
@@ -66,11 +64,10 @@ def _flips(pooled: Mapping[str, Comparison]) -> Iterable[tuple[str, list[str]]]:
     return [(title, flips) for title, flips in (("Lost", lost), ("Gained", gained)) if flips]
 
 
-def _table(columns: Sequence[str], rows: Sequence[TableRow]) -> list[str]:
-    lines = ["| " + " | ".join(markdown(column) for column in columns) + " |"]
-    lines.append("|---|" + "---:|" * (len(columns) - 1))
-    for row in rows:
-        cells = [markdown(f"{c.text} ({c.interval})" if c.interval else c.text) for c in row.cells]
-        label = markdown(row.label)
-        lines.append("| " + " | ".join([f"**{label}**" if row.average else label, *cells]) + " |")
-    return lines
+def _rows(table: PageTable) -> list[str]:
+    """The comparison's table; pooled rows stand out."""
+    rows = [
+        [row.label, *(f"{c.text} ({c.interval})" if c.interval else c.text for c in row.cells)] for row in table.rows
+    ]
+    bold = frozenset(place for place, row in enumerate(table.rows, 1) if row.average)
+    return markdown_rows([list(table.columns), *rows], bold)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from codecard.model import Completion, Estimate
-from codecard.pipeline import Outcome, Watcher
-from codecard.sandbox.verdicts import publishable
-from codecard.tasks.definitions import CODE_SUITES, code_tasks
+from codecard.model import Completion, Outcome, Table
+from codecard.runs.pipeline import Watcher
+from codecard.runs.reading import RunData
+from codecard.tables import grid_of, rows_of
+from codecard.text import printable
 
 PLAIN_EVERY_S = 10.0
 
@@ -75,8 +78,8 @@ class TerminalWatcher(Watcher):
             self._bars.update(self._generate, advance=1, rate=rate)
         self._line()
 
-    def executed(self, row: dict[str, object]) -> None:
-        verdict = str(row["verdict"])
+    def executed(self, outcome: Outcome) -> None:
+        verdict = outcome.verdict
         self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
         if self._execute is not None:
             done = sum(self._verdicts.values())
@@ -107,87 +110,45 @@ class TerminalWatcher(Watcher):
 # ---------------------------------------------------------------- tables
 
 
-def shown(estimate: Estimate | None) -> str:
-    """A value as the card shows it: two decimals; a dash where there is none."""
-    return "–" if estimate is None or estimate.value is None else f"{estimate.value:.2f}"
-
-
-def interval(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return ""
-    return f"{estimate.low:.2f}–{estimate.high:.2f}".replace("0.", ".")
-
-
-def multipl_table(suite: str, label: str, outcome: Outcome, metric: str = "pass@1") -> Table:
-    """Avg, Python, C++, JavaScript, Java, PHP, Rust: value, 95 % interval, problems behind it. 80 columns wide."""
-    title = "Multi-PL (MultiPL-E HumanEval)" if suite == "multipl_e" else "Starter problems"
-    table = Table(
-        title=f"{title}: {label}",
+def terminal_table(table: Table, label: str, reported: Mapping[str, str] | None = None) -> RichTable:
+    """A suite's table as Markdown has it, too: a heading a column, then lines of values, intervals and counts."""
+    grid = grid_of(table, reported)
+    shown = RichTable(
+        title=Text(printable(f"{grid.title}: {label}" if label else grid.title)),
         title_style="bold",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 0, 0, 1),
     )
-    table.add_column("", no_wrap=True)
-    values, intervals, counts = [], [], []
-    for name, task in _columns(suite):
-        table.add_column(name, justify="right", no_wrap=True)
-        skipped = task in outcome.skipped
-        estimate = outcome.scores.get(task, {}).get(metric)
-        values.append("skipped" if skipped else shown(estimate))
-        intervals.append("" if skipped else interval(estimate))
-        counts.append("" if skipped else _count(estimate))
-    table.add_row(metric, *values, style="bold")
-    table.add_row("95 %", *intervals)
-    table.add_row("problems", *counts, style="dim")
-    return table
+    head, *body = rows_of(grid)
+    for position, name in enumerate(head):
+        shown.add_column(Text(printable(name)), justify="right" if position else "left", no_wrap=True)
+    styles = {"value": "bold", "count": "dim", "reported": "cyan"}
+    for position, row in enumerate(body):
+        style = "" if grid.aside else styles.get(grid.lines[position].kind, "")
+        shown.add_row(*(Text(printable(cell)) for cell in row), style=style)
+    return shown
 
 
-def _columns(suite: str) -> list[tuple[str, str]]:
-    return [("Avg", f"{suite}/average"), *((t.title, t.task) for t in code_tasks(suite))]
-
-
-def _count(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return ""
-    return f"{estimate.n}" + (f" +{estimate.void} void" if estimate.void else "")
-
-
-def markdown_table(suite: str, label: str, outcome: Outcome, metric: str = "pass@1") -> str:
-    """The same table as Markdown."""
-    columns = _columns(suite)
-    estimates = [outcome.scores.get(task, {}).get(metric) for _, task in columns]
-    pairs = zip(columns, estimates, strict=True)
-    values = ["skipped" if task in outcome.skipped else shown(e) for (_, task), e in pairs]
-    rows = [
-        ["Model", *(title for title, _ in columns)],
-        ["---"] * (len(columns) + 1),
-        [label, *values],
-        ["95 % interval", *(interval(e) for e in estimates)],
-        ["problems", *(_count(e) for e in estimates)],
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
-
-
-def show_outcome(console: Console, label: str, suites: tuple[str, ...], outcome: Outcome) -> None:
+def show_run(console: Console, run: RunData, reported: Mapping[str, str] | None = None) -> None:
     """Tables of every suite, then what is missing, skipped or void: nothing is left out silently."""
-    for suite in suites:
-        if suite in CODE_SUITES:
-            console.print(multipl_table(suite, label, outcome))
-    for line in remarks(outcome):
-        console.print(Text(line, style="yellow"))
+    for table in run.tables:
+        console.print(terminal_table(table, run.model or run.name, reported))
+    for line in run.remarks:
+        console.print(Text(printable(line), style="yellow"))
 
 
-def remarks(outcome: Outcome) -> list[str]:
-    lines = [f"skipped {task}: {reason}" for task, reason in outcome.skipped.items()]
-    if outcome.missing:
-        parts = ", ".join(f"{task} {count}" for task, count in outcome.missing.items())
-        lines.append(f"problems of the suite not in this run: {parts}")
-    if outcome.voids:
-        lines.append(
-            f"void (a failure of the machine, not of the model; in no score): {outcome.voids} of {outcome.executed}"
-        )
-        fine, reason = publishable(outcome.executed, outcome.voids)
-        lines += [] if fine else [reason]
-    return lines
+def asked_lines(run: RunData) -> list[str]:
+    """How the model was asked, a line a suite: what a reader must know before comparing a number with another."""
+    return [f"{name}: {asked_text(asking, run.manifest.samples)}" for name, asking in run.manifest.asking.items()]
+
+
+def asked_text(asking: Mapping[str, Any], samples: int | None) -> str:
+    sampling = asking.get("sampling") or {}
+    heat = sampling.get("temperature")
+    drawn = f"T {heat:g}, top-p {sampling.get('top_p', 1):g}" if heat else "greedy"
+    limits = [f"{sampling['max_new_tokens']} new tokens"] if sampling.get("max_new_tokens") else []
+    limits += [f"{sampling['max_total_tokens']} tokens in all"] if sampling.get("max_total_tokens") else []
+    count = [f"{samples} samples a problem"] if samples and samples > 1 and heat else []
+    return ", ".join([f"asked in {asking.get('style')} form", drawn, *count, *limits])

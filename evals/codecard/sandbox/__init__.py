@@ -8,7 +8,7 @@ from codecard.model import InfrastructureError, UsageError
 from codecard.sandbox.executor import Executor
 from codecard.sandbox.port import Image, Sandbox
 from codecard.sandbox.stages import Job
-from codecard.tasks.definitions import unknown
+from codecard.text import unknown
 
 __all__ = ["Executor", "Image", "Job", "Sandbox", "open_sandbox"]
 

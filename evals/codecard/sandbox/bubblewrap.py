@@ -1,8 +1,7 @@
 """The bubblewrap adapter: the same walls without a daemon, for laptops, cluster nodes and CI.
 
-The toolchains are those of the host's /usr (mounted read-only), or of a root folder per language under
-`CODECARD_CACHE/rootfs/<language>` where one was made (`codecard images build --sandbox bwrap`). Memory and process
-counts are held by a cgroup where one can be made, and by the agent and RLIMIT_NPROC where not.
+The toolchains are those of the host's /usr (mounted read-only). Memory and process counts are held by a cgroup where
+one can be made, and by the agent and RLIMIT_NPROC where not.
 """
 
 from __future__ import annotations
@@ -18,17 +17,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from codecard.languages import find_language
 from codecard.model import InfrastructureError, Stage, StageLimits
+from codecard.paths import cache_dir, sandbox_dir
 from codecard.sandbox.cgroups import Cgroup, children_of
 from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
 from codecard.sandbox.images import recipe_hash
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
-from codecard.sandbox.toolchains import toolchain
-from codecard.tasks.paths import cache_dir, sandbox_dir
 
 NOBODY = 65534
-ETC = ("alternatives", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "php",
-       "localtime", "ssl/openssl.cnf")  # fmt: skip
+ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl/openssl.cnf")
 _SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)
 
 
@@ -38,7 +36,7 @@ class BubblewrapSandbox:
     def __init__(self) -> None:
         if shutil.which("bwrap") is None:
             raise InfrastructureError("no bubblewrap; on Debian: apt-get install bubblewrap")
-        done = _run_inside(Path("/"), ["/usr/bin/true"])
+        done = _run_inside(["/usr/bin/true"])
         if done.returncode != 0:
             raise InfrastructureError(
                 f"bubblewrap does not work here ({done.stderr.strip()[:200]}); user namespaces may be forbidden: "
@@ -55,30 +53,24 @@ class BubblewrapSandbox:
 
     def open_slot(self, language: str, stage: Stage) -> BubblewrapSlot:
         self.image(language)
-        return BubblewrapSlot(root_of(language), language, self._images[language])
+        return BubblewrapSlot(language, self._images[language])
 
     def close(self) -> None:
         return None
 
 
-def root_of(language: str) -> Path:
-    made = cache_dir() / "rootfs" / language
-    return made if (made / "usr/bin/python3").exists() else Path("/")
-
-
 @cache
 def _image(language: str) -> Image:
-    tools, root = toolchain(language), root_of(language)
-    done = _run_inside(root, list(tools.version))
+    tools = find_language(language).toolchain
+    done = _run_inside(list(tools.version), language)
     if done.returncode != 0:
         raise InfrastructureError(
             f"no toolchain for {language} ({tools.version[0]} does not run in the sandbox); "
             f"on Debian: apt-get install {tools.package}"
         )
     version = (done.stdout.splitlines() or [""])[0].strip()
-    where = "host" if root == Path("/") else "rootfs"
-    digest = f"{where}:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}"
-    warm = where == "rootfs" or _prepare_warm(language, digest) is not None
+    digest = f"host:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}"
+    warm = _prepare_warm(language, digest) is not None
     return Image(language=language, digest=digest, version=version, warm=warm)
 
 
@@ -103,7 +95,7 @@ def _prepare_warm(language: str, digest: str) -> Path | None:
         identity = _identity()
         if identity:
             os.chown(made, identity["user"], identity["group"])
-        walls = _walls(Path("/"), language=language, warm=made, writable=True)
+        walls = _walls(language=language, warm=made, writable=True)
         done = subprocess.run(
             [*walls, "--", "sh", "/opt/codecard/build/warm.sh"],
             capture_output=True,
@@ -119,7 +111,6 @@ def _prepare_warm(language: str, digest: str) -> Path | None:
 
 
 def _walls(
-    root: Path,
     *,
     door: Path | None = None,
     cgroup: Cgroup | None = None,
@@ -132,20 +123,18 @@ def _walls(
     command = ["bwrap", "--unshare-all", "--new-session", "--as-pid-1", "--clearenv",
                "--hostname", "sandbox", "--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY),
                "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]  # fmt: skip
-    command += ["--ro-bind", str(root / "usr"), "/usr"]
+    command += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "lib", "lib64", "lib32", "libx32", "sbin"):
-        path = root / name
+        path = Path("/") / name
         if path.is_symlink():
             command += ["--symlink", str(path.readlink()), f"/{name}"]
         elif path.is_dir():
             command += ["--ro-bind", str(path), f"/{name}"]
-    for name in ETC:
-        command += ["--ro-bind-try", str(root / "etc" / name), f"/etc/{name}"]
-    if (root / "opt/codecard").is_dir():
-        command += ["--ro-bind", str(root / "opt/codecard"), "/opt/codecard"]
-    elif warm is not None:
+    for name in (*ETC, *(find_language(language).toolchain.etc if language else ())):
+        command += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    if warm is not None:
         command += ["--ro-bind", str(sandbox_dir() / "common"), "/opt/codecard/common"]
-        command += ["--ro-bind", str(sandbox_dir() / language), "/opt/codecard/build"]
+        command += ["--ro-bind", str(find_language(language).folder), "/opt/codecard/build"]
         command += ["--bind" if writable else "--ro-bind", str(warm), "/opt/codecard/warm"]
     command += ["--proc", "/proc", "--dev", "/dev", "--size", str(512 * 1024**2), "--tmpfs", "/tmp",  # noqa: S108
                 "--size", str(64 * 1024**2), "--tmpfs", "/dev/shm"]  # noqa: S108 # fmt: skip
@@ -163,20 +152,25 @@ def _identity() -> dict[str, Any]:
     return {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def _run_inside(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run_inside(command: list[str], language: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_walls(root), "--", *command], capture_output=True, text=True, check=False, cwd="/", **_identity()
+        [*_walls(language=language), "--", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        **_identity(),
     )
 
 
 class BubblewrapSlot:
     """One warm set of namespaces, with the agent as its pid 1."""
 
-    def __init__(self, root: Path, language: str, image: Image) -> None:
+    def __init__(self, language: str, image: Image) -> None:
         door = Door()
         self._cgroup = Cgroup.make(_SLOT_LIMITS.memory_bytes, _SLOT_LIMITS.pids)
-        warm = _warm_folder(language, image.digest) if image.warm and root == Path("/") else None
-        walls = _walls(root, door=door.folder, cgroup=self._cgroup, language=language, warm=warm)
+        warm = _warm_folder(language, image.digest) if image.warm else None
+        walls = _walls(door=door.folder, cgroup=self._cgroup, language=language, warm=warm)
         try:
             self._process = subprocess.Popen(
                 [*walls, "--", *agent_command()],

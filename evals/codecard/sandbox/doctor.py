@@ -1,23 +1,22 @@
 """Proof that this machine's sandbox works before a run leans on it: programs whose verdicts are known, per language.
 
 A wall that stands gives the program that tries it a verdict other than `passed`; a pass there means that the wall is
-open. Good, wrong, crashing, endless and early-exiting programs are the starter suite's own.
+open.
 """
 
 from __future__ import annotations
 
 import contextlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from codecard.model import Execution, InfrastructureError, Limits, Program, StageLimits, Verdict
+from codecard.model import Execution, InfrastructureError, Limits, StageLimits, Verdict
+from codecard.sandbox import host
 from codecard.sandbox.executor import Executor
 from codecard.sandbox.host import HostFactor, measure_host_factor
 from codecard.sandbox.known import known_programs
 from codecard.sandbox.port import Sandbox, SlotDied
 from codecard.sandbox.stages import Job
-from codecard.tasks.paths import sandbox_dir
 
 LIMITS = Limits(
     run=StageLimits(cpu_s=5, wall_s=10, memory_bytes=512 * 1024**2, output_bytes=1024**2),
@@ -93,10 +92,11 @@ def diagnose(
     findings = [_toolchain(sandbox, language) for language in languages]
     kinds = SHORT if short else tuple(EXPECTED)
     jobs = [
-        Job(tag=f"{found.language} {kind}", program=_program(found.language, kind), limits=limits[found.language])
+        Job(tag=f"{found.language} {kind}", program=known_programs(found.language)[kind], limits=limits[found.language])
         for found in findings
         if found.fine
         for kind in kinds
+        if kind in known_programs(found.language)
     ]
     try:
         with contextlib.nullcontext(executor) if executor else Executor(sandbox) as pool:
@@ -105,26 +105,20 @@ def diagnose(
         findings.append(Finding(language="", kind="sandbox", fine=False, expected="starts", seen=str(error)))
     order = ["toolchain", *EXPECTED]
     places = {found: (_place(languages, found.language), _place(order, found.kind)) for found in findings}
-    host = None
-    if not short and any(found.fine and (found.language, found.kind) == ("py", "good") for found in findings):
+    measured = None
+    if not short and any(found.fine and (found.language, found.kind) == (host.LANGUAGE, "good") for found in findings):
         try:
-            host = measure_host_factor(sandbox)
+            measured = measure_host_factor(sandbox)
         except (SlotDied, InfrastructureError) as error:
-            findings.append(Finding(language="py", kind="sandbox", fine=False, expected="starts", seen=str(error)))
+            findings.append(
+                Finding(language=host.LANGUAGE, kind="sandbox", fine=False, expected="starts", seen=str(error))
+            )
     findings.sort(key=lambda found: places.get(found, (-1, 0)))
-    return Diagnosis(sandbox=sandbox.name, findings=tuple(findings), host=host)
+    return Diagnosis(sandbox=sandbox.name, findings=tuple(findings), host=measured)
 
 
 def _place(order: tuple[str, ...] | list[str], name: str) -> int:
     return order.index(name) if name in order else -1
-
-
-def _program(language: str, kind: str) -> Program:
-    known = known_programs(language)
-    if kind in known:
-        return known[kind]
-    path = sandbox_dir() / "doctor" / f"{language}.toml"
-    return Program(language=language, source=tomllib.loads(path.read_text("utf-8"))[kind])
 
 
 def _toolchain(sandbox: Sandbox, language: str) -> Finding:

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from codecard.model import Stage, StageLimits
+from codecard.paths import cache_dir
 from codecard.sandbox.port import Sandbox, StageRequest
-from codecard.tasks.paths import cache_dir
 
 REFERENCE_S = 0.105
 """CPU seconds of `WORK` on the reference machine: a virtual machine with two cores, Debian 12, Python 3.11."""
+LANGUAGE = "py"
 TURNS = 5
 WORK = """
 words = {}
@@ -44,7 +45,7 @@ def measure_host_factor(sandbox: Sandbox) -> HostFactor:
     request = StageRequest(
         command=("python3", "f.py"), files={"f.py": WORK.encode()}, limits=StageLimits(cpu_s=60, wall_s=300)
     )
-    slot = sandbox.open_slot("py", Stage.RUN)
+    slot = sandbox.open_slot(LANGUAGE, Stage.RUN)
     try:
         seconds = min(slot.run(request).cpu_s for _ in range(TURNS))
     finally:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from codecard.languages import find_language
 from codecard.model import InfrastructureError
-from codecard.sandbox.toolchains import toolchain
-from codecard.tasks.paths import sandbox_dir
+from codecard.paths import sandbox_dir
 
 REGISTRY_BASE = "debian:bookworm-slim"
 LOCAL_BASE = "codecard-base:bookworm"
@@ -24,22 +24,29 @@ def image_name(language: str) -> str:
     return f"codecard-{language}:latest"
 
 
-def read_version(client: Any, digest: str, language: str) -> str:
+def read_version(client: Any, digest: str, name: str) -> str:
     """First line of what the toolchain prints of itself, inside the image."""
     output: bytes = client.containers.run(
-        digest, list(toolchain(language).version), network_mode="none", remove=True, user="65534:65534"
+        digest, list(find_language(name).toolchain.version), network_mode="none", remove=True, user="65534:65534"
     )
     return (output.decode("utf-8", "replace").splitlines() or [""])[0].strip()
 
 
+def _ingredients(language: str) -> dict[str, Path]:
+    """Name in the build's context → file: all that an image is made from, besides the packages' archive. The
+    definition (TOML) is none of it: it says how the image is used."""
+    found = {"Dockerfile": sandbox_dir() / "Dockerfile"}
+    for name, folder in (("common", sandbox_dir() / "common"), (language, find_language(language).folder)):
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".toml")
+        found |= {f"{name}/{path.relative_to(folder).as_posix()}": path for path in files}
+    return found
+
+
 def recipe_hash(language: str) -> str:
-    """Hash of everything an image is made from, besides the packages' archive."""
-    folder = sandbox_dir()
-    files = [folder / "Dockerfile", *sorted((folder / "common").rglob("*")), *sorted((folder / language).rglob("*"))]
+    """Hash of everything that an image is made from."""
     digest = hashlib.sha256()
-    for path in files:
-        if path.is_file():
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, path in _ingredients(language).items():
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -57,11 +64,16 @@ def build(languages: list[str], say: Callable[[str], None]) -> None:
     base = _base(say)
     for language in languages:
         say(f"{image_name(language)} …")
-        _docker(
-            "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
-            "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}",
-            "--tag", image_name(language), str(sandbox_dir()),
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="codecard-image-") as context:
+            for name, path in _ingredients(language).items():
+                target = Path(context) / name
+                target.parent.mkdir(exist_ok=True, parents=True)
+                shutil.copy(path, target)
+            _docker(
+                "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
+                "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}",
+                "--tag", image_name(language), context,
+            )  # fmt: skip
 
 
 def _base(say: Callable[[str], None]) -> str:

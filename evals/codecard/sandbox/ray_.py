@@ -16,7 +16,8 @@ from typing import Any
 
 from codecard.cluster import Cluster, Feeder, Node, Pool
 from codecard.cluster.feeder import Items
-from codecard.model import LANGUAGES, Execution, InfrastructureError, Stage
+from codecard.languages import language_names
+from codecard.model import Execution, InfrastructureError, Stage
 from codecard.sandbox.executor import Executor
 from codecard.sandbox.host import stored_host_factor
 from codecard.sandbox.port import Image, Sandbox, Slot
@@ -79,7 +80,7 @@ class RaySandbox:
     def __init__(
         self, cluster: Cluster, sandbox: str | None, languages: Iterable[str] | None, *, plain: bool = False
     ) -> None:
-        chosen = tuple(language for language in LANGUAGES if languages is None or language in languages)
+        chosen = tuple(language for language in language_names() if languages is None or language in languages)
         self.pool = Pool(cluster, "execute", _Crew(cluster, (sandbox, chosen, plain, stored_host_factor())))
         self.pool.start()
         self.name = str(self.pool.facts["sandbox"])

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from codecard.languages import Toolchain, find_language
 from codecard.model import Execution, Limits, Program, Stage, Verdict
 from codecard.sandbox import proof
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
-from codecard.sandbox.toolchains import Toolchain, toolchain
 from codecard.sandbox.verdicts import build_verdict, compiler_rejected, run_verdict, worth_repeating
 
 Slots = dict[tuple[str, Stage], Slot]
@@ -32,7 +32,7 @@ class Stages:
     ) -> None:
         self.open_slot, self.sandbox, self.slots, self.job = open_slot, sandbox, slots, job
         self.language = job.program.language
-        self.tools: Toolchain = toolchain(self.language)
+        self.tools: Toolchain = find_language(self.language).toolchain
         self.warm = not plain and sandbox.image(self.language).warm
 
     def go(self) -> tuple[Execution, bool]:

@@ -8,8 +8,8 @@ them, never a pass.
 from __future__ import annotations
 
 import re
-import signal
 
+from codecard.languages import Verdicts, find_language
 from codecard.model import Verdict
 from codecard.sandbox.port import StageAnswer
 
@@ -23,43 +23,6 @@ _KILLED = {
     "output": Verdict.OUTPUT_LIMIT,
     "server": Verdict.SANDBOX_ERROR,  # says nothing: the plain command is asked instead
 }
-
-_TRACEBACK = rb"^Traceback \(most recent call last\):\n(?:.*\n)*"
-
-# How a failed assertion of the MultiPL-E tests shows on stderr (PHP: or stdout, as its configuration has it).
-_ASSERTION = {
-    "py": re.compile(_TRACEBACK + rb"AssertionError\b", re.M),
-    "cpp": re.compile(rb"Assertion `"),
-    "js": re.compile(rb"AssertionError|ERR_ASSERTION"),
-    "java": re.compile(rb"java\.lang\.AssertionError"),
-    "php": re.compile(rb"Exception: Test failed!"),
-    "rs": re.compile(rb"panicked at .*assertion.{0,40}failed", re.S),
-}
-
-# How a runtime says that it got no more memory before the sandbox's own limit was reached.
-_NO_MEMORY = {
-    "py": re.compile(_TRACEBACK + rb"MemoryError\b", re.M),
-    "cpp": re.compile(rb"^terminate called after throwing an instance of 'std::bad_alloc'", re.M),
-    "js": re.compile(rb"^FATAL ERROR: .*out of memory", re.M),
-    "java": re.compile(rb"java\.lang\.OutOfMemoryError"),
-    "php": re.compile(rb"Fatal error: +(Allowed memory size|Out of memory)"),
-    "rs": re.compile(rb"^memory allocation of \d+ bytes failed", re.M),
-}
-
-# A program of an interpreted language that did not even parse: it has no build stage to fail in. Its runtime names
-# the program's own file as the place, and nothing of the program has run.
-_UNPARSED = {
-    "py": re.compile(
-        rb'\A(?:(?!Traceback |  File ).*\n)*  File "[^"\n]*/f\.py", line \d+\n'
-        rb"(?:.*\n){0,3}?(?:SyntaxError|IndentationError|TabError): "
-        rb"|\ASyntaxError: (?:encoding problem|unknown encoding|Non-UTF-8 code|source code cannot)"
-    ),
-    "js": re.compile(rb"\A/\S*/f\.js:\d+\n(?:.*\n)*SyntaxError: .*\n    at (?:wrapSafe|internalCompileFunction|node:)"),
-    "php": re.compile(rb"^(?:PHP )?(?:Parse|Fatal) error: .* in \S*/f\.php on line \d+$", re.M),
-}
-_PHP_COMPILE_ERROR = re.compile(
-    rb"error: +(?:syntax error|Cannot redeclare|Cannot use|Unclosed|Unterminated|.*unexpected)"
-)
 
 
 def build_verdict(answer: StageAnswer) -> Verdict | None:
@@ -85,33 +48,38 @@ def compiler_rejected(answer: StageAnswer) -> bool:
     return plainly and bool(_REJECTED.search(answer.stderr)) and not _OTHER_TROUBLE.search(answer.stderr)
 
 
-def run_verdict(answer: StageAnswer, language: str, *, proof_planted: bool) -> Verdict:
+def run_verdict(answer: StageAnswer, name: str, *, proof_planted: bool) -> Verdict:
+    """The verdict on a run of a program in the language `name`."""
     if answer.killed:
         return _KILLED[answer.killed]
     if answer.exit_code == 0:
         return Verdict.PASSED if answer.proved or not proof_planted else Verdict.EARLY_EXIT
-    if answer.oom or _NO_MEMORY[language].search(answer.stderr):
+    printed = find_language(name).verdicts
+    if answer.oom or printed.no_memory.search(answer.stderr):
         return Verdict.MEMORY
-    if _unparsed(answer, language):
+    if _unparsed(answer, printed):
         return Verdict.BUILD_ERROR
-    return Verdict.WRONG if _assertion_failed(answer, language) else Verdict.RUNTIME_ERROR
+    return Verdict.WRONG if _assertion_failed(answer, printed) else Verdict.RUNTIME_ERROR
 
 
-def _assertion_failed(answer: StageAnswer, language: str) -> bool:
-    if language == "cpp" and answer.signal != signal.SIGABRT:
+def _assertion_failed(answer: StageAnswer, printed: Verdicts) -> bool:
+    if printed.assertion_signal not in (None, answer.signal):
         return False
-    said = answer.stderr + b"\n" + answer.stdout if language == "php" else answer.stderr
-    return _ASSERTION[language].search(said) is not None
+    said = answer.stderr + b"\n" + answer.stdout if printed.reported_on == "both" else answer.stderr
+    return printed.assertion.search(said) is not None
 
 
-def _unparsed(answer: StageAnswer, language: str) -> bool:
-    if language not in _UNPARSED:
+def _unparsed(answer: StageAnswer, printed: Verdicts) -> bool:
+    """Its runtime names the program's own file as the place, and nothing of the program has run."""
+    if not printed.unparsed:
         return False
-    said = answer.stderr
-    if language == "php":  # errors go to stderr, stdout or both, as its configuration has it
+    if printed.reported_on == "both":
         said = answer.stderr or answer.stdout
-        return bool(_UNPARSED["php"].search(said) and _PHP_COMPILE_ERROR.search(said))
-    return not answer.stdout and _UNPARSED[language].search(said) is not None
+    elif answer.stdout:
+        return False
+    else:
+        said = answer.stderr
+    return all(pattern.search(said) for pattern in printed.unparsed)
 
 
 def worth_repeating(answer: StageAnswer, verdict: Verdict, limit_cpu_s: float, limit_wall_s: float) -> bool:

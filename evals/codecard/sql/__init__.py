@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codecard.model import InfrastructureError, UsageError
-from codecard.tasks.sql import SqlDefinition
+from codecard.sql.definition import SqlDefinition
 
 if TYPE_CHECKING:
     from codecard.sql.database import Database
@@ -62,8 +62,8 @@ def open_database(
 
 
 def parse_day(text: str) -> date:
-    """The date of `--as-of`."""
+    """The date of the option `as_of`."""
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--as-of: {text!r} is not a date (YYYY-MM-DD)") from None
+        raise UsageError(f"sql.as_of: {text!r} is not a date (YYYY-MM-DD)") from None

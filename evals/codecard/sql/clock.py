@@ -15,7 +15,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from codecard.tasks.sql_text import tokens
+from codecard.answers.sql import tokens
 
 SCHEMA = "frozen"
 

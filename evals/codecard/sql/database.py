@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from codecard.model import GoldSql, InfrastructureError, Problem, UsageError, Verdict
-from codecard.score import sql_reference, sql_strict
-from codecard.score.sql_rows import Rows
+from codecard.sql import reference as by_reference
+from codecard.sql import strict as by_strict
 from codecard.sql.build import content_hash, terminate
 from codecard.sql.gold import GoldResult, gold_result
 from codecard.sql.gold_cache import GoldCache
+from codecard.sql.rows import Rows
 from codecard.sql.session import Caps, ConnectionLost, Outcome, Result, Session, Watchdog
 
 IDLE_SESSIONS = 60
@@ -185,7 +186,7 @@ class Database:
             )
         reference = self._reference(gold, golds, sql, result.rows, caps)
         accepted = [option for found in golds for option in found.accepted]
-        strict = sql_strict.compare(accepted, result.rows, gold.ordered)
+        strict = by_strict.compare(accepted, result.rows, gold.ordered)
         robust, why = self._robust(gold, sql) if strict.passed else (False, "")
         return SqlOutcome(
             outcome=Outcome.OK,
@@ -199,17 +200,17 @@ class Database:
 
     def _reference(
         self, gold: GoldSql, golds: Sequence[GoldResult], sql: str, rows: Rows, caps: Caps
-    ) -> sql_reference.ReferenceVerdict:
+    ) -> by_reference.ReferenceVerdict:
         """The reference's verdict; its driver reads per cent signs in its own way."""
-        sent = sql_reference.driver_text(sql)
+        sent = by_reference.driver_text(sql)
         if sent is None:
-            return sql_reference.ReferenceVerdict(False, False, "TypeError")
+            return by_reference.ReferenceVerdict(False, False, "TypeError")
         found: Rows | None = rows
         if sent != sql:
             found = self._run(gold.database, sent, caps).rows
         if found is None:
-            return sql_reference.ReferenceVerdict(False, False, "DatabaseError")
-        return sql_reference.compare(gold, [known.rows for known in golds], sql, found)
+            return by_reference.ReferenceVerdict(False, False, "DatabaseError")
+        return by_reference.compare(gold, [known.rows for known in golds], sql, found)
 
     def _robust(self, gold: GoldSql, sql: str) -> tuple[bool, str]:
         """Whether the query is right on every perturbed copy as well; a copy on which no gold runs says nothing."""
@@ -221,7 +222,7 @@ class Database:
             accepted = [option for found in golds for option in found.accepted]
             if result.rows is None:
                 return False, f"on perturbed copy {at}: {result.message}"
-            verdict = sql_strict.compare(accepted, result.rows, gold.ordered)
+            verdict = by_strict.compare(accepted, result.rows, gold.ordered)
             if not verdict.passed:
                 return False, f"on perturbed copy {at}: {verdict.why}"
         return True, ""
@@ -270,9 +271,9 @@ class Database:
             except (InfrastructureError, ConnectionLost) as error:
                 return str(error), False, False
             empty, tied = empty and found.rows.only_nulls, tied or found.tied
-            reference = sql_reference.compare(gold, [found.rows], query, found.rows)
-            strict = sql_strict.compare(found.accepted, found.rows, gold.ordered)
-            if sql_reference.driver_text(query) is None or not (reference.passed and strict.passed):
+            reference = by_reference.compare(gold, [found.rows], query, found.rows)
+            strict = by_strict.compare(found.accepted, found.rows, gold.ordered)
+            if by_reference.driver_text(query) is None or not (reference.passed and strict.passed):
                 failure = failure or f"gold is wrong against itself: {strict.why or reference.error}: {query[:80]}"
         return failure, empty, tied
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from codecard.model import CodecardError, GoldSql, Problem
 from codecard.sql import DatabaseOptions, open_database
 from codecard.sql.data import data_folder
-from codecard.tasks.sql import SqlDefinition, load
+from codecard.sql.definition import SqlDefinition, load
 
 if TYPE_CHECKING:
     from codecard.sql.database import Database

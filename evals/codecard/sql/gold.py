@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codecard.score.sql_rows import Rows
-from codecard.score.sql_strict import Gold
+from codecard.sql.rows import Rows
+from codecard.sql.strict import Gold
 
 REALISATIONS = 60
 """Results of a LIMIT that cuts through ties are told apart up to this many; beyond, the server's own counts."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from codecard.model import content_key
-from codecard.score.sql_rows import Rows
-from codecard.score.sql_strict import Gold
 from codecard.sql.gold import GoldResult
+from codecard.sql.rows import Rows
+from codecard.sql.strict import Gold
 
 _REVISION = 1
 """Raised when what is computed for a gold changes."""

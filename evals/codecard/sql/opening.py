@@ -17,10 +17,10 @@ from codecard.sql.binaries import OLDEST, find_binaries
 from codecard.sql.build import Installation, install
 from codecard.sql.data import data_folder
 from codecard.sql.database import Access, Database, Started
+from codecard.sql.definition import SqlDefinition
 from codecard.sql.gold_cache import GoldCache
 from codecard.sql.server import Account, ClusterPlan, Server, clusters_dir, open_to_account, running_server
 from codecard.sql.session import check_server, one_line
-from codecard.tasks.sql import SqlDefinition
 
 _REVISION = 1
 """Raised when clusters of the same content have to be built anew."""

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from codecard.model import InfrastructureError, content_key
+from codecard.paths import cache_dir
 from codecard.sql.binaries import Binaries
-from codecard.tasks.paths import cache_dir
 
 ADMIN = "codecard"
 MEMORY_BYTES = 768 * 1024**2

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import errors
 
 from codecard.model import UsageError
-from codecard.score.sql_rows import Rows
+from codecard.sql.rows import Rows
 
 MAX_QUERY_BYTES = 100_000
 GRACE_S = 3.0

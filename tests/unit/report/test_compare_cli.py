@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
-from codecard.cli.compare import register
+from codecard.cli import app
 from codecard.model import CodecardError, UsageError
 
 MakeRun = Callable[..., Path]
@@ -26,8 +25,6 @@ def _no_step_summary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(*args: object) -> Result:
-    app = typer.Typer()
-    register(app)
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
@@ -174,7 +171,7 @@ def test_report_writes_every_format_into_the_run(make_run: MakeRun) -> None:
     for name in ("report.html", "junit.xml", "summary.md", "tables.md"):
         assert (run / name).stat().st_size > 100
     assert json.loads(call("report", run, "--json").stdout)["scores"]["multipl_e/py"]["pass@1"]["n"] == 40
-    assert "100.0 %" in call("report", run).stdout
+    assert "1.00" in call("report", run).stdout
     assert "exactly one" in refusal("report", run, "--out", run / "x")
 
 

@@ -9,15 +9,16 @@ from xml.etree import ElementTree
 
 import pytest
 
+from codecard.api import load_run
 from codecard.report.junit import comparison_junit, run_junit
-from codecard.report.limits import limits_text
 from codecard.report.summary import comparison_summary, run_summary
-from codecard.report.text import markdown, printable
-from codecard.score import compare
-from codecard.score.paired import pair_up
-from codecard.store.frames import load_run
-from codecard.store.outcomes import read_run
-from codecard.tasks.definitions import code_tasks, limits_of, load_profile
+from codecard.runs.comparable import Side
+from codecard.runs.reading import read_run
+from codecard.settings import load_profile
+from codecard.stats import compare
+from codecard.stats.paired import pair_up
+from codecard.suites import find_suite
+from codecard.text import markdown, printable
 
 MakeRun = Callable[..., Path]
 MIXED = {
@@ -128,13 +129,13 @@ def test_the_summary_renders_as_tables(make_run: MakeRun) -> None:
     text = run_summary(run)
     assert "<img" not in text
     rows = table_of(text)
-    assert rows[0] == ["Task", "pass@1", "Problems", "Void samples"]
-    assert rows[2][0] == "cpp"
-    assert rows[2][1].startswith("100.0 % (")
-    assert rows[2][2:] == ["1", "4"]
+    assert rows[0] == ["evil | <img src=x> `m` # head", "Avg", "Python", "C++"]
+    assert [row[0] for row in rows[1:]] == ["pass@1", "95 %", "problems"]
+    assert rows[1][3] == "1.00"
+    assert rows[3][2:] == ["2", "1 +4 void"]
     assert text.startswith("## evil \\| &lt;img src=x&gt; \\`m\\` \\# head\n")
     compared = compare(run.scores, run.scores)
-    table = table_of(comparison_summary(run.outcomes, run.outcomes, compared))
+    table = table_of(comparison_summary(Side.of(run), Side.of(run), compared))
     assert table[0][0] == "Task"
     assert table[-1][0] == "multipl_e/pooled"
     assert {len(row) for row in table} == {13}
@@ -175,12 +176,11 @@ def test_completions_made_elsewhere_are_not_planned(make_run: MakeRun) -> None:
 
 def test_limits_are_told_in_numbers_while_they_are_the_defined_ones() -> None:
     """A reader of a time-out must see the limit; a hash of other limits is shown as it is, never as today's."""
-    task = next(t for t in code_tasks("multipl_e") if t.language == "cpp")
-    key = limits_of(task, load_profile("strict")).key
-    manifest = {"profile": {"name": "strict"}, "limits": {task.task: key}}
-    assert "s CPU" in limits_text(task.task, manifest)
-    assert limits_text(task.task, manifest).startswith("build: ")
-    assert limits_text(task.task, {**manifest, "limits": {task.task: "0123"}}) == "0123"
-    assert limits_text(task.task, {**manifest, "profile": {"name": "no-such"}}) == key
-    assert limits_text("sql/date", {"limits": {"sql/date": key}}) == key
-    assert limits_text(task.task, {}) == ""
+    suite = find_suite("multipl_e")
+    task = next(task for task in suite.code_tasks if task.language.name == "cpp")
+    key = task.limits(suite.configured(load_profile("strict"))).key
+    assert suite.limits_text(task.task, key, "strict").startswith("build: ")
+    assert "s CPU" in suite.limits_text(task.task, key, "strict")
+    assert suite.limits_text(task.task, "0123", "strict") == "0123"
+    assert suite.limits_text(task.task, key, "no-such") == key
+    assert find_suite("sql").limits_text("sql/date", key, "strict") == key

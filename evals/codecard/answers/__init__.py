@@ -1,0 +1,1 @@
+"""What a model wrote, and what of it is judged. Pure."""

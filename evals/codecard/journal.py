@@ -1,0 +1,78 @@
+"""An append-only JSONL file that survives `kill -9`: a torn last line is dropped when it is opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from codecard.files import Row
+from codecard.model import UsageError
+
+
+class CorruptJournal(UsageError):
+    """A line in the middle of a journal is not JSON: something other than a crash wrote there."""
+
+
+class Journal:
+    """Rows appended one by one, each in a single write. Reading yields the rows of complete lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._drop_torn_line()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def _drop_torn_line(self) -> None:
+        if not self.path.exists():
+            return
+        with self.path.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            end = size
+            while end > 0:
+                step = min(65536, end)
+                file.seek(end - step)
+                newline = file.read(step).rfind(b"\n")
+                if newline >= 0:
+                    end = end - step + newline + 1
+                    break
+                end -= step
+            if end < size:
+                file.truncate(end)
+
+    def append(self, row: Row) -> None:
+        data = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def close(self) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_journal(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row]:
+    """Rows of a journal, without opening it for writing. A torn last line is left out; each row has the fields
+    `needed`. Raises CorruptJournal that names the line."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise CorruptJournal(f"{path}:{number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise CorruptJournal(f"{path}:{number}: not a JSON object")
+            missing = next((name for name in needed if name not in row), None)
+            if missing:
+                raise CorruptJournal(f"{path}:{number}: no field {missing!r}")
+            yield row

@@ -1,0 +1,286 @@
+"""Typed settings: profiles, suites' options, a model's name, and the configuration of a run. Reads files, no more."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from codecard.model import UsageError
+from codecard.paths import tasks_dir
+from codecard.text import unknown
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Short names of data types, and torch's."""
+
+
+class Options(BaseModel):
+    """Settings of a suite. A subclass declares its own with `option`; what no suite declares is refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: int = 512
+
+    def deciding(self, *roles: str) -> dict[str, Any]:
+        """Name → plain value of the options with one of these roles (default: those that decide a number)."""
+        wanted = roles or ("asking", "judging")
+        names = [name for name, field in type(self).model_fields.items() if role_of(field) in wanted]
+        return {name: value for name, value in self.model_dump(mode="json").items() if name in names}
+
+
+def option(  # noqa: PLR0913 - all that is to be said of an option
+    default: Any = None,
+    *,
+    about: str,
+    role: Literal["asking", "judging", "free"] = "judging",
+    step: str = "",
+    flag: str = "",
+    old: str = "",
+    shown: bool = False,
+    ge: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """An option of a suite: its default, its help with the unit, and its role.
+
+    `role`: `asking` decides what the model writes, `judging` what counts as right, `free` neither. `step`: the group it
+    belongs to where a difference of two numbers is explained. `flag`: it has an option of the command line of its own;
+    `shown` among the first ones; `old`: its name there in version 0.1.
+    """
+    extra: Any = {"role": role, "step": step, "flag": flag, "old": old, "shown": shown, "choices": list(choices)}
+    return Field(default, description=about, ge=ge, json_schema_extra=extra)
+
+
+def role_of(field: Any) -> str:
+    return str((field.json_schema_extra or {}).get("role", "asking"))
+
+
+def said_of(field: Any, what: str) -> Any:
+    """What `option` was told of a field: `step`, `flag`, `old`, `choices`."""
+    return (field.json_schema_extra or {}).get(what, "")
+
+
+def checked(kind: type[Options], given: Mapping[str, Any], where: str) -> Options:
+    """`given` as options of `kind`. Raises UsageError that names the first bad field, and the near miss."""
+    for name in given:
+        if name not in kind.model_fields:
+            raise UsageError(f"{where}: {unknown('option', name, list(kind.model_fields))}")
+    for name, value in given.items():
+        choices = said_of(kind.model_fields[name], "choices")
+        if choices and value is not None and str(value) not in choices:
+            raise UsageError(f"{where}: {unknown(name, str(value), list(choices))}")
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where}: {name} {given.get(name)!r}: {first['msg'].lower()}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A protocol: everything besides the problems that decides a number, by kind of suite or by suite."""
+
+    name: str
+    summary: str
+    sections: Mapping[str, Mapping[str, Any]]
+    where: str = ""
+
+    def options(self, kind: type[Options], *sections: str | Mapping[str, Any]) -> Options:
+        """Options from these sections of the profile and then from what is given, later ones over earlier ones."""
+        merged: dict[str, Any] = {}
+        where = f"profile {self.name}"
+        for part in sections:
+            if isinstance(part, str):
+                found = self.sections.get(part, {})
+                checked(kind, found, f"{self.where or where} [{part}]")
+            else:
+                found, where = part, "--set"
+            merged |= found
+        return checked(kind, merged, where)
+
+
+def profile_names() -> list[str]:
+    return sorted(path.stem for path in (tasks_dir() / "profiles").glob("*.toml"))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile by its name, or from a file of the user's own (`FILE.toml`). UsageError with the near miss."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        if name not in profile_names():
+            raise UsageError(unknown("profile", name, profile_names()))
+        path = tasks_dir() / "profiles" / f"{name}.toml"
+    raw = read_toml(path)
+    sections = {key: value for key, value in raw.items() if isinstance(value, dict)}
+    plain = {key: value for key, value in raw.items() if key not in sections}
+    if not isinstance(plain.get("name"), str) or set(plain) - {"name", "summary"}:
+        odd = next(iter(set(plain) - {"name", "summary"}), "name")
+        raise UsageError(f"{path}: a profile has name, summary and a section a suite; {odd!r} is missing or not known")
+    return Profile(plain["name"], str(plain.get("summary", "")), sections, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """UsageError names the file and what is wrong with it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+# ---------------------------------------------------------------- a model's name
+
+MODEL_FORMS = (
+    "hf:ORG/NAME@REVISION, a folder, embedded, vllm:…, hf-naive:…, openai:NAME, lm-eval:TYPE,ARGUMENTS or replay:FILE"
+)
+_HERE = ("hf", "hf-naive", "vllm")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model as the user names it, read in one place.
+
+    `text` as given; `backend` who asks it (`hf`, `vllm`, `openai`, …); `name` what follows the backend's prefix,
+    without the revision; `source` says what the name is where weights are loaded here: `hub`, `folder` or `embedded`.
+    """
+
+    text: str
+    backend: str
+    name: str
+    revision: str | None = None
+    source: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSpec:
+        """Raises UsageError, with the forms that are known, for a text that names no model."""
+        backend, name = _prefix(text)
+        bare = not backend
+        if bare:
+            backend = "hf"
+        if backend not in _HERE:
+            if not name:
+                raise UsageError(f"model {text!r}: no name behind {backend}:; expected {MODEL_FORMS}")
+            return cls(text, backend, name)
+        if bare or backend != "hf":
+            if name == "embedded":
+                return cls(text, backend, name, source="embedded")
+            if name and Path(name).is_dir():
+                return cls(text, backend, name, source="folder")
+            if bare:
+                what = "is a file" if name and Path(name).exists() else "is neither a folder nor a known form"
+                raise UsageError(f"model {text!r} {what}; expected {MODEL_FORMS}")
+            name = name.removeprefix("hf:")
+        repository, _, revision = name.partition("@")
+        if not repository or repository.count("/") > 1:
+            raise UsageError(f"model {text!r}: expected {backend}:ORG/NAME or {backend}:ORG/NAME@REVISION")
+        return cls(text, backend, repository, revision or None, source="hub")
+
+    @property
+    def embedded(self) -> bool:
+        """The small chat model that comes with the project, whoever asks it."""
+        return self.source == "embedded"
+
+    @property
+    def here(self) -> bool:
+        """Its weights are loaded by this project, so that likelihoods can be had."""
+        return bool(self.source)
+
+
+def _prefix(text: str) -> tuple[str, str]:
+    """(`vllm`, `org/name`) of `vllm:org/name`; no prefix for a path that exists or a text without a colon."""
+    found = re.fullmatch(r"([a-z][a-z0-9-]*):(.*)", text, re.DOTALL)
+    return (found[1], found[2]) if found and not Path(text).exists() else ("", text)
+
+
+def bare_name(text: str) -> str:
+    """A model's own name out of any way of naming it: `org/name` of `vllm:hf:org/name@rev`. Never fails."""
+    backend, name = _prefix(text)
+    while backend in (*_HERE, "openai"):
+        backend, name = _prefix(name)
+    return name.split("@", 1)[0]
+
+
+# ---------------------------------------------------------------- a run
+
+
+class RunConfig(BaseModel):
+    """All that a run is asked for: the options of `codecard run`, a `--config` file, and what a manifest keeps.
+
+    Times are in seconds, memory in bytes. `set` holds suites' own options by suite. None leaves the default.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description=MODEL_FORMS)
+    suites: list[str] = Field(default_factory=list, description="suites by name")
+    profile: str = Field("card-2024-03", description="the protocol: a name or a file FILE.toml")
+    out: str | None = Field(None, description="the run folder; default: results/runs/<model>-<time>")
+    languages: list[str] | None = Field(None, description="only these languages")
+    limit: int | None = Field(None, ge=1, description="only the first N problems of each task")
+    samples: int | None = Field(None, ge=1, description="samples a problem")
+    shard: str | None = Field(None, description="INDEX/COUNT: only this part of the problems")
+    prompt_style: Literal["raw", "chat"] | None = Field(None, description="raw or chat")
+    temperature: float | None = Field(None, ge=0, description="0 is greedy")
+    max_new_tokens: int | None = Field(None, ge=1, description="tokens of a completion")
+    seed: int | None = None
+    dtype: str | None = Field(None, description="bfloat16, float16 or float32")
+    device: str | None = Field(None, description="cpu, cuda or cuda:N")
+    batch_size: int | None = Field(None, ge=1, description="rows at once; for a server: requests under way")
+    base_url: str | None = Field(None, description="server of openai:NAME; its key is OPENAI_API_KEY")
+    data_dir: str | None = Field(None, description="benchmark data; default: CODECARD_DATA, or the Hub")
+    sandbox: str | None = Field(None, description="docker or bwrap; default: docker where it runs")
+    workers: str | int | None = Field(None, description="programs at once, or ray…")
+    set: dict[str, dict[str, Any]] = Field(default_factory=dict, description="suites' own options")
+
+    @classmethod
+    def merged(cls, file: Path | None, given: Mapping[str, Any]) -> RunConfig:
+        """What `file` says (TOML, or a run's manifest.json), and what is given over it. UsageError names a bad
+        field."""
+        base: dict[str, Any] = {}
+        if file is not None:
+            base = _configuration(file)
+        own = {name: value for name, value in given.items() if value not in (None, {}, [])}
+        sets = {suite: dict(values) for suite, values in dict(base.get("set") or {}).items()}
+        for suite, values in dict(own.pop("set", {})).items():
+            sets.setdefault(suite, {}).update(values)
+        merged = {**base, **own, "set": sets}
+        for name in merged:
+            if name not in cls.model_fields:
+                raise UsageError(f"{file}: {unknown('option', name, list(cls.model_fields))}")
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            flag = name.partition(".")[0].replace("_", "-")
+            raise UsageError(f"--{flag} {merged.get(name)}: {first['msg'].lower()}") from None
+
+
+def _configuration(file: Path) -> dict[str, Any]:
+    if file.is_dir():
+        file = file / "manifest.json"
+    if file.suffix != ".json":
+        return read_toml(file)
+    import json
+
+    try:
+        found = json.loads(file.read_text("utf-8"))["config"]
+        return {name: value for name, value in dict(found).items() if name != "out"}
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{file}: holds no configuration of a run") from None
+
+
+def dtype_name(name: str) -> str:
+    """torch's name of a data type: `bf16` is `bfloat16`. UsageError for another."""
+    full = DTYPES.get(name, name)
+    if full not in DTYPES.values():
+        raise UsageError(unknown("dtype", name, [*DTYPES.values(), *DTYPES]))
+    return full

@@ -1,0 +1,1 @@
+"""MT-Bench, category coding, with its judge."""

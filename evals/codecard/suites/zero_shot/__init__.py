@@ -1,0 +1,1 @@
+"""The zero-shot table: lm-eval tasks."""

@@ -1,1 +1,0 @@
-"""What is asked: definitions, profiles, and the pure rules of every suite."""
