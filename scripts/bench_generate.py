@@ -49,7 +49,7 @@ class Work:
 
     def took(self, row: Any, text: str, tokens: int) -> None:
         found = [at for stop in row.request.stops if (at := text.find(stop)) >= 0]
-        self.texts[row.id] = text[: min(found, default=len(text))]
+        self.texts[row.request.id] = text[: min(found, default=len(text))]
         self.useful += tokens
 
 
@@ -59,11 +59,9 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         from codecard.generate import GenerationRequest, open_generator
         from codecard.generate.stops import token_bytes
-        from codecard.generate.transformers_ import TransformersGenerator
         from codecard.model import Sampling
 
-        generator = open_generator("embedded", device="cpu", dtype="float32", batch_size=options.slots)
-        assert isinstance(generator, TransformersGenerator)
+        generator: Any = open_generator("embedded", device="cpu", dtype="float32", batch_size=options.slots)
         self.loaded = generator._open()
         self.model, self.tokenizer, self.eos = self.loaded.model, self.loaded.tokenizer, generator._eos
         self.pieces = token_bytes(self.tokenizer)
@@ -87,7 +85,7 @@ class Bench:
     def slots_arm(self, work: Work) -> None:
         from codecard.generate.slots import SlotEngine
 
-        rows = {row.id: row for row in self.rows()}
+        rows = {row.request.id: row for row in self.rows()}
         with watched(work):
             for completion in SlotEngine(self.model, self.vocabulary(), self.slots).run(rows.values()):
                 work.took(rows[completion.id], completion.text, completion.new_tokens or 0)
@@ -95,7 +93,7 @@ class Bench:
     def naive_arm(self, work: Work) -> None:
         from codecard.generate.naive import NaiveEngine
 
-        rows = {row.id: row for row in self.rows()}
+        rows = {row.request.id: row for row in self.rows()}
         for completion in NaiveEngine(self.loaded, self.eos).run(rows.values()):
             work.took(rows[completion.id], completion.text, completion.new_tokens or 0)
         work.row_steps = work.useful
@@ -104,7 +102,7 @@ class Bench:
     def reference_arm(self, work: Work) -> None:
         by_problem: dict[tuple[str, str], list[Any]] = {}
         for row in self.rows():
-            by_problem.setdefault(row.id[:2], []).append(row)
+            by_problem.setdefault(row.request.id[:2], []).append(row)
         for rows in by_problem.values():
             self._batch(work, rows, self._all_decoded(rows))
 
@@ -144,7 +142,7 @@ class Bench:
         """Tokens up to the row's own end, and their text: what a batch adds after that is waste."""
         from codecard.generate.rows import advance
 
-        row.restart()
+        row.begin()
         for token in tokens:
             if advance(row, token, self.vocabulary()) is not None:
                 break
@@ -188,7 +186,7 @@ class Bench:
 
         rows = {f"{n}": row for n, row in enumerate(self.rows())}
         for row in rows.values():
-            row.restart()
+            row.begin()
         most = max(len(row.ids) + row.room for row in rows.values())
         config = GenerationConfig(do_sample=False, max_new_tokens=next(iter(rows.values())).room)
         config.eos_token_id, config.pad_token_id = sorted(self.eos), min(self.eos)
@@ -230,15 +228,10 @@ class Draws:
     """The rows' own noise in a batch, as a logits processor: one token of each row is left standing."""
 
     def __init__(self, rows: Sequence[Any], width: int) -> None:
-        import torch
-
         from codecard.generate import noise
 
-        asked = [row.request for row in rows]
         self._width = width
-        self._keys = torch.tensor([noise.row_key(r.seed, r.task, r.problem, r.sample) for r in asked])
-        settings = [(r.sampling.temperature, r.sampling.top_p, r.sampling.top_k) for r in asked]
-        self._settings = torch.tensor(settings, dtype=torch.float64)
+        self._keys, self._settings = noise.keys_and_settings([row.request for row in rows], "cpu")
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         import torch

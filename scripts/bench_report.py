@@ -61,7 +61,7 @@ def main() -> None:
         written = time.perf_counter() - started
         opened, shown = zip(*(open_once(page) for _ in range(args.repeat)), strict=True)
         print(
-            f"{len(run.completions):,} completions: written in {written:.1f} s, {page.stat().st_size / 1e6:.1f} MB; "
+            f"{len(run.histories):,} completions: written in {written:.1f} s, {page.stat().st_size / 1e6:.1f} MB; "
             f"opened in {statistics.median(opened):.2f} s (worst {max(opened):.2f}), "
             f"one problem shown in {statistics.median(shown):.2f} s"
         )

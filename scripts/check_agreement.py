@@ -25,7 +25,7 @@ from typing import Any
 
 from codecard.answers.cutting import truncate
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
-from codecard.generate.loading import Loaded, eos_ids
+from codecard.generate.loading import Loaded, end_tokens
 from codecard.generate.prompts import encode
 from codecard.model import CodecardError, Completion, Sampling
 from codecard.settings import load_profile
@@ -108,7 +108,7 @@ def parting(loaded: Loaded, ends: frozenset[int], request: GenerationRequest, ot
 def compare(
     asked: Sequence[GenerationRequest], mine: dict[Any, Completion], theirs: dict[Any, Completion], loaded: Loaded
 ) -> list[Difference]:
-    ends = eos_ids(loaded)
+    ends = end_tokens(loaded.tokenizer, loaded.model.generation_config, loaded.model.config)
     found = []
     for request in asked:
         key = (request.task, request.problem, request.sample)

@@ -35,7 +35,8 @@ from codecard.model import (
 )
 
 if TYPE_CHECKING:
-    from codecard.api import Run, RunComparison, compare, load_run, run, score
+    from codecard.api import RunComparison, compare, load_run, run, score
+    from codecard.runs.reading import Run
 
 __all__ = [
     "CodecardError",
@@ -65,15 +66,6 @@ __all__ = [
     "score",
 ]
 
-_LATE = {
-    "Run": "codecard.api",
-    "RunComparison": "codecard.api",
-    "compare": "codecard.api",
-    "load_run": "codecard.api",
-    "run": "codecard.api",
-    "score": "codecard.api",
-}
-
 
 def __getattr__(name: str) -> Any:
     """What needs more than the vocabulary is imported when it is first asked for."""
@@ -84,6 +76,6 @@ def __getattr__(name: str) -> Any:
             return metadata.version("codecard")
         except metadata.PackageNotFoundError:
             return "from a checkout"
-    if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
+    if name in __all__:
+        return getattr(import_module("codecard.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

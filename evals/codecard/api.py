@@ -10,126 +10,30 @@ import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codecard.model import (
-    CodecardError,
-    Decision,
-    Estimates,
-    PromptStyle,
-    Score,
-    Table,
-    UsageError,
-    suite_of,
-)
+from codecard.model import CodecardError, Decision, PromptStyle, UsageError, suite_of
 from codecard.paths import data_dir as default_data_dir
 from codecard.runs.comparable import Mismatch, Side, check_comparable, known_field, read_side
-from codecard.runs.manifest import Manifest
 from codecard.runs.pipeline import RunPlan, Watcher
 from codecard.runs.pipeline import run as run_pipeline
 from codecard.runs.pipeline import score as score_pipeline
-from codecard.runs.reading import RunData, read_run
+from codecard.runs.reading import Run, read_run
 from codecard.runs.shard import parse_shard
-from codecard.settings import ModelSpec, RunConfig, load_profile
+from codecard.settings import ModelSpec, RunConfig, dtype_name, load_profile
 from codecard.stats import Compared
 from codecard.stats import compare as compare_scores
 from codecard.stats.paired import MARGIN
-from codecard.suites import find_suite, scales
+from codecard.suites import ORDER, find_suite, scales
 from codecard.suites.suite import Asked, Session, Setting
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from codecard.cluster import Cluster, Workers
     from codecard.generate import Generator, Opening
 
 Progress = bool | Callable[[str], None] | Watcher
 RUNS = Path("results/runs")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder: its numbers, its samples, and pandas frames of both (`codecard[analysis]`).
-
-    In a notebook it shows its tables. `missing` says why not every planned number is there; empty where all are.
-    """
-
-    data: RunData
-
-    @property
-    def path(self) -> Path:
-        return self.data.path
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def model(self) -> str:
-        return self.data.model
-
-    @property
-    def manifest(self) -> Manifest:
-        return self.data.manifest
-
-    @property
-    def estimates(self) -> Estimates:
-        """Task → metric → estimate: the numbers of every table and report."""
-        return self.data.estimates
-
-    @property
-    def samples(self) -> tuple[Score, ...]:
-        """Every planned sample, with its value or with who failed and why."""
-        return self.data.scores
-
-    @property
-    def tables(self) -> list[Table]:
-        return self.data.tables
-
-    @property
-    def remarks(self) -> list[str]:
-        return self.data.remarks
-
-    @property
-    def missing(self) -> str:
-        return self.data.missing
-
-    @cached_property
-    def completions(self) -> pd.DataFrame:
-        """A row a turn: text, style, finish_reason, prompt_tokens, new_tokens, seconds."""
-        return self._frame("completions")
-
-    @cached_property
-    def executions(self) -> pd.DataFrame:
-        """The last outcome of each sample, with the journal's fields."""
-        return self._frame("executions")
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """A row for every planned sample: cluster, value (NaN when void), void (the reason), who."""
-        return self._frame("scores")
-
-    def _frame(self, what: str) -> pd.DataFrame:
-        from codecard.runs.frames import frame_of
-
-        return frame_of(self.data, what)
-
-    def to_parquet(self, folder: str | Path) -> list[Path]:
-        """Write completions.parquet, executions.parquet and scores.parquet; returns their paths."""
-        from codecard.runs.frames import write_parquet
-
-        return write_parquet(self.data, Path(folder))
-
-    def markdown(self) -> str:
-        """The tables and remarks, as tables.md has them."""
-        return self.data.markdown()
-
-    def _repr_html_(self) -> str:
-        from codecard.tables import html_tables
-
-        return html_tables(self.tables, self.model or self.name, self.remarks)
 
 
 @dataclass(frozen=True)
@@ -154,9 +58,8 @@ class RunComparison:
         return self.facts.pooled
 
 
-def load_run(path: str | Path) -> Run:
-    """The run folder `path`. Raises UsageError for a bad folder."""
-    return Run(read_run(path))
+load_run = read_run
+"""The run folder `path`, read. Raises UsageError for a bad folder."""
 
 
 def run(
@@ -176,17 +79,17 @@ def run(
         given["suites"] = suite.split(",") if isinstance(suite, str) else list(suite)
     resolved = RunConfig.merged(Path(config) if config is not None else None, given)
     with watching(progress) as watcher:
-        return Run(run_config(resolved, watcher))
+        return run_config(resolved, watcher)
 
 
 def score(
-    files: str | Path | Sequence[str | Path], *, suite: str = "multipl_e", progress: Progress = True, **given: Any
+    files: str | Path | Sequence[str | Path], *, suite: str = ORDER[0], progress: Progress = True, **given: Any
 ) -> Run:
     """Judge and score completions made elsewhere; needs no model. `given` as for `run`."""
     paths = [Path(file) for file in ([files] if isinstance(files, (str, Path)) else files)]
     resolved = RunConfig.merged(None, {**given, "suites": [suite]})
     with watching(progress) as watcher:
-        return Run(score_config(resolved, paths, watcher))
+        return score_config(resolved, paths, watcher)
 
 
 def compare(
@@ -198,7 +101,7 @@ def compare(
     """
     if not 0 <= margin < 1:
         raise UsageError(f"--margin {margin}: a share of pass@1 from 0 to below 1, such as 0.03")
-    sides = [Side.of(side.data) if isinstance(side, Run) else read_side(Path(side)) for side in (base, new)]
+    sides = [Side.of(side) if isinstance(side, Run) else read_side(Path(side)) for side in (base, new)]
     for name in ignore:
         known_field(name, sides)
     differs = check_comparable(sides[0], sides[1], tuple(ignore))
@@ -210,25 +113,23 @@ def compare(
 # ---------------------------------------------------------------- from a configuration to a run
 
 
-def run_config(config: RunConfig, watcher: Watcher, argv: Sequence[str] = ()) -> RunData:
+def run_config(config: RunConfig, watcher: Watcher, argv: Sequence[str] = ()) -> Run:
     """`run` with everything resolved. A suite that cannot run here is said, and the others go on."""
     if config.model is None:
         raise UsageError("no model; name one with --model")
-    model, spec = config.model, ModelSpec.parse(config.model)
+    spec = ModelSpec.parse(config.model)
     shard = parse_shard(config.shard) if config.shard is not None else None
     if config.dtype is not None:
-        from codecard.settings import dtype_name
-
         config = config.model_copy(update={"dtype": dtype_name(config.dtype)})
     names = _suites(config)
-    out = Path(config.out) if config.out else _default_out(model)
+    out = Path(config.out) if config.out else _default_out(config.model)
     for name in names:
         if shard is not None and not find_suite(name).shards:
             raise UsageError(f"--shard: suite {name} cannot be split; run it by itself")
     with _cluster(config, watcher) as cluster, contextlib.ExitStack() as stack:
-        setting = _setting(config, spec, out, cluster, watcher)
+        setting = setting_of(config, cluster=cluster, folder=out, say=watcher.note)
         sessions, refused = _open(names, setting, config, stack)
-        common, own = _generators(sessions, spec, _opening(config, cluster), stack)
+        common, own = _generators(sessions, spec, opening_of(config, cluster), stack)
         plan = RunPlan(
             out=out,
             profile=setting.profile,
@@ -237,31 +138,40 @@ def run_config(config: RunConfig, watcher: Watcher, argv: Sequence[str] = ()) ->
             limit=config.limit,
             parts=setting.parts,
             shard=shard,
-            config=config.model_copy(update={"out": str(out)}).model_dump(mode="json", exclude_none=True),
+            config=_resolved(config, out),
             refused=refused,
         )
         return run_pipeline(plan, sessions, common, own, watcher)
 
 
-def score_config(config: RunConfig, files: Sequence[Path], watcher: Watcher, argv: Sequence[str] = ()) -> RunData:
+def score_config(config: RunConfig, files: Sequence[Path], watcher: Watcher, argv: Sequence[str] = ()) -> Run:
     """`score` with everything resolved."""
-    names = _suites(config)
-    if len(names) != 1:
-        raise UsageError("codecard score takes one suite at a time")
+    config = one_suite(config)
     if not files:
         raise UsageError("no files to score")
     out = Path(config.out) if config.out else _default_out(files[0].stem)
     with _cluster(config, watcher) as cluster, contextlib.ExitStack() as stack:
-        setting = _setting(config, None, out, cluster, watcher)
-        sessions, _ = _open(names, setting, config, stack, files)
+        setting = setting_of(config, cluster=cluster, folder=out, say=watcher.note)
+        sessions, _ = _open(_suites(config), setting, config, stack, files)
         plan = RunPlan(
             out=out,
             profile=setting.profile,
             argv=tuple(argv),
             files=tuple(str(file) for file in files),
-            config=config.model_copy(update={"out": str(out)}).model_dump(mode="json", exclude_none=True),
+            config=_resolved(config, out),
         )
         return score_pipeline(plan, sessions, watcher)
+
+
+def one_suite(config: RunConfig) -> RunConfig:
+    """For commands on completions made elsewhere: of one suite, by default of the card's first."""
+    if len(config.suites) > 1:
+        raise UsageError("completions made elsewhere are of one suite at a time")
+    return config if config.suites else config.model_copy(update={"suites": [ORDER[0]]})
+
+
+def _resolved(config: RunConfig, out: Path) -> dict[str, Any]:
+    return config.model_copy(update={"out": str(out)}).model_dump(mode="json", exclude_none=True)
 
 
 def _suites(config: RunConfig) -> list[str]:
@@ -277,8 +187,8 @@ def _suites(config: RunConfig) -> list[str]:
     return names
 
 
-def _default_out(label: str) -> Path:
-    name = "".join(c if c.isalnum() or c in ".-" else "-" for c in label.removeprefix("hf:")).strip("-")
+def _default_out(label: str | None) -> Path:
+    name = "".join(c if c.isalnum() or c in ".-" else "-" for c in str(label).removeprefix("hf:")).strip("-")
     return RUNS / f"{name}-{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
 
 
@@ -290,28 +200,27 @@ def data_folder(given: str | Path | None) -> Path | None:
     return data
 
 
-def _setting(
-    config: RunConfig, spec: ModelSpec | None, out: Path, cluster: Cluster | None, watcher: Watcher
+def setting_of(
+    config: RunConfig, *, cluster: Cluster | None = None, folder: Path | None = None, say: Callable[[str], None] = print
 ) -> Setting:
-    style = PromptStyle(config.prompt_style) if config.prompt_style else None
+    """What suites are opened in. UsageError names a bad model, profile or data folder."""
     return Setting(
         profile=load_profile(config.profile),
-        model=spec,
+        model=ModelSpec.parse(config.model) if config.model is not None else None,
         asked=Asked(
-            prompt_style=style,
+            prompt_style=PromptStyle(config.prompt_style) if config.prompt_style else None,
             samples=config.samples,
             temperature=config.temperature,
             max_new_tokens=config.max_new_tokens,
             seed=config.seed,
         ),
         data_dir=data_folder(config.data_dir),
-        limit=config.limit,
         parts=frozenset(config.languages) if config.languages is not None else None,
         workers=workers_of(config).programs,
         sandbox=config.sandbox,
         cluster=cluster,
-        folder=out,
-        say=watcher.note,
+        folder=folder,
+        say=say,
     )
 
 
@@ -341,7 +250,7 @@ def _open(
     return sessions, refused
 
 
-def _opening(config: RunConfig, cluster: Cluster | None) -> Opening:
+def opening_of(config: RunConfig, cluster: Cluster | None = None) -> Opening:
     from codecard.generate import Opening
 
     return Opening(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from codecard.files import read_json
 from codecard.model import UsageError
 from codecard.paths import tasks_dir
 from codecard.text import unknown
@@ -76,9 +77,14 @@ def checked(kind: type[Options], given: Mapping[str, Any], where: str) -> Option
     try:
         return kind(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{where}: {name} {given.get(name)!r}: {first['msg'].lower()}") from None
+        name, what = _first_of(error)
+        raise UsageError(f"{where}: {name} {given.get(name)!r}: {what}") from None
+
+
+def _first_of(error: ValidationError) -> tuple[str, str]:
+    """The first bad field, and what is wrong with it."""
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +215,15 @@ def bare_name(text: str) -> str:
 # ---------------------------------------------------------------- a run
 
 
+THE_MODEL, WHAT, HOW, WHERE = "The model", "What is asked", "How it is asked", "Where and with what"
+
+
+def _asked(about: str, panel: str, default: Any = None, *, flag: str = "", ge: float | None = None) -> Any:
+    """A field of a run's configuration: its help, and the panel of the command line's help that shows it (none: hidden
+    there). `flag`: where it is not the name."""
+    return Field(default, description=about, ge=ge, json_schema_extra={"panel": panel, "flag": flag})
+
+
 class RunConfig(BaseModel):
     """All that a run is asked for: the options of `codecard run`, a `--config` file, and what a manifest keeps.
 
@@ -217,34 +232,32 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description=MODEL_FORMS)
-    suites: list[str] = Field(default_factory=list, description="suites by name")
-    profile: str = Field("card-2024-03", description="the protocol: a name or a file FILE.toml")
-    out: str | None = Field(None, description="the run folder; default: results/runs/<model>-<time>")
-    languages: list[str] | None = Field(None, description="only these languages")
-    limit: int | None = Field(None, ge=1, description="only the first N problems of each task")
-    samples: int | None = Field(None, ge=1, description="samples a problem")
-    shard: str | None = Field(None, description="INDEX/COUNT: only this part of the problems")
-    prompt_style: Literal["raw", "chat"] | None = Field(None, description="raw or chat")
-    temperature: float | None = Field(None, ge=0, description="0 is greedy")
-    max_new_tokens: int | None = Field(None, ge=1, description="tokens of a completion")
-    seed: int | None = None
-    dtype: str | None = Field(None, description="bfloat16, float16 or float32")
-    device: str | None = Field(None, description="cpu, cuda or cuda:N")
-    batch_size: int | None = Field(None, ge=1, description="rows at once; for a server: requests under way")
-    base_url: str | None = Field(None, description="server of openai:NAME; its key is OPENAI_API_KEY")
-    data_dir: str | None = Field(None, description="benchmark data; default: CODECARD_DATA, or the Hub")
-    sandbox: str | None = Field(None, description="docker or bwrap; default: docker where it runs")
-    workers: str | int | None = Field(None, description="programs at once, or ray…")
-    set: dict[str, dict[str, Any]] = Field(default_factory=dict, description="suites' own options")
+    model: str | None = _asked(MODEL_FORMS, THE_MODEL)
+    base_url: str | None = _asked("server of openai:NAME; its key is OPENAI_API_KEY", THE_MODEL)
+    dtype: str | None = _asked("bfloat16, float16 or float32", THE_MODEL)
+    device: str | None = _asked("cpu, cuda or cuda:N", THE_MODEL)
+    batch_size: int | None = _asked("rows at once; for a server: requests under way", THE_MODEL, ge=1)
+    suites: list[str] = _asked("one or several with commas; `codecard suites` lists them", WHAT, [], flag="--suite")
+    profile: str = _asked("the protocol: card-2024-03, strict, or FILE.toml", WHAT, "card-2024-03")
+    languages: list[str] | None = _asked("only these, with commas", WHAT)
+    limit: int | None = _asked("only the first N problems of each task", WHAT, ge=1)
+    samples: int | None = _asked("per problem", WHAT, ge=1)
+    shard: str | None = _asked("INDEX/COUNT: only this part of the problems", "")
+    prompt_style: Literal["raw", "chat"] | None = _asked("raw or chat", HOW)
+    temperature: float | None = _asked("0 is greedy", HOW, ge=0)
+    max_new_tokens: int | None = _asked("tokens of a completion", HOW, ge=1)
+    seed: int | None = _asked("of the sampling", HOW)
+    out: str | None = _asked("the run folder; default: results/runs/<model>-<time>", WHERE)
+    workers: str | int | None = _asked("programs at once, or ray…; default: one per core", WHERE)
+    sandbox: str | None = _asked("docker or bwrap; default: docker where it runs", "")
+    data_dir: str | None = _asked("benchmark data; default: CODECARD_DATA, or the Hub", "")
+    set: dict[str, dict[str, Any]] = _asked("a suite's own option", WHERE, {})
 
     @classmethod
     def merged(cls, file: Path | None, given: Mapping[str, Any]) -> RunConfig:
         """What `file` says (TOML, or a run's manifest.json), and what is given over it. UsageError names a bad
         field."""
-        base: dict[str, Any] = {}
-        if file is not None:
-            base = _configuration(file)
+        base = _configuration(file) if file is not None else {}
         own = {name: value for name, value in given.items() if value not in (None, {}, [])}
         sets = {suite: dict(values) for suite, values in dict(base.get("set") or {}).items()}
         for suite, values in dict(own.pop("set", {})).items():
@@ -256,10 +269,9 @@ class RunConfig(BaseModel):
         try:
             return cls(**merged)
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
+            name, what = _first_of(error)
             flag = name.partition(".")[0].replace("_", "-")
-            raise UsageError(f"--{flag} {merged.get(name)}: {first['msg'].lower()}") from None
+            raise UsageError(f"--{flag} {merged.get(name)}: {what}") from None
 
 
 def _configuration(file: Path) -> dict[str, Any]:
@@ -267,15 +279,10 @@ def _configuration(file: Path) -> dict[str, Any]:
         file = file / "manifest.json"
     if file.suffix != ".json":
         return read_toml(file)
-    import json
-
-    try:
-        found = json.loads(file.read_text("utf-8"))["config"]
-        return {name: value for name, value in dict(found).items() if name != "out"}
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{file}: holds no configuration of a run") from None
+    found = read_json(file).get("config")
+    if not isinstance(found, dict):
+        raise UsageError(f"{file}: holds no configuration of a run")
+    return {name: value for name, value in found.items() if name != "out"}
 
 
 def dtype_name(name: str) -> str:

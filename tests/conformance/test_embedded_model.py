@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from codecard.generate import GenerationRequest, Message, open_generator
+from codecard.generate import GenerationRequest, Generator, Message, open_generator
 from codecard.generate.embedded import NAME
 from codecard.generate.stops import token_bytes
-from codecard.generate.transformers_ import TransformersGenerator
 from codecard.model import Completion, FinishReason, Sampling
 
 pytestmark = pytest.mark.embedded
@@ -37,9 +36,9 @@ def tokenizer(embedded: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def one(embedded: Path) -> Iterator[TransformersGenerator]:
+def one(embedded: Path) -> Iterator[Generator]:
     """The plain path: one prompt at a time."""
-    generator = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=1, name=NAME)
+    generator = open_generator("embedded", device="cpu", dtype="float32", batch_size=1)
     yield generator
     generator.close()
 
@@ -95,30 +94,30 @@ def test_token_bytes_differ_from_decoding(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8])
-def test_company_changes_real_completions(one: TransformersGenerator, embedded: Path, temperature: float) -> None:
+def test_company_changes_real_completions(one: Generator, embedded: Path, temperature: float) -> None:
     """In float32 a completion is the same alone, in 4 and in 32 places, in any order, and by the library itself."""
     asked = requests(Sampling(temperature=temperature, top_p=0.95, max_new_tokens=12))
     alone = texts(one.generate(asked))
     for slots in (4, 32):
-        engine = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=slots)
+        engine = open_generator(str(embedded), device="cpu", dtype="float32", batch_size=slots)
         assert texts(engine.generate(random.Random(slots).sample(asked, len(asked)))) == alone
     naive = open_generator(f"hf-naive:{embedded}", device="cpu", dtype="float32")
     assert texts(naive.generate(asked)) == alone
     assert set(alone) == {*RAW_PROMPTS, "chat"}
 
 
-def test_samples_depend_on_their_number(one: TransformersGenerator, embedded: Path) -> None:
+def test_samples_depend_on_their_number(one: Generator, embedded: Path) -> None:
     """One sample of a problem is the first of ten that share a prefill."""
     asked = [dataclasses.replace(requests(WARM)[0], sample=n) for n in range(10)]
-    ten = TransformersGenerator(str(embedded), device="cpu", dtype="float32", batch_size=10)
+    ten = open_generator(str(embedded), device="cpu", dtype="float32", batch_size=10)
     found = {c.sample: c.text for c in ten.generate(asked)}
     assert found[0] == next(iter(one.generate(asked[:1]))).text
     assert len(set(found.values())) > 5
 
 
-def test_greedy_differs_from_stock_on_real_weights(one: TransformersGenerator, tokenizer: Any) -> None:
+def test_greedy_differs_from_stock_on_real_weights(one: Generator, tokenizer: Any) -> None:
     """Token for token what transformers' own `generate` writes for a lone prompt."""
-    model = one._open().model
+    model = one._open().model  # type: ignore[attr-defined]
     asked = [dataclasses.replace(r, stops=()) for r in requests(Sampling(max_new_tokens=16))[:2]]
     ours = texts(one.generate(asked))
     for request in asked:
@@ -128,7 +127,7 @@ def test_greedy_differs_from_stock_on_real_weights(one: TransformersGenerator, t
         assert ours[request.problem].text == tokenizer.decode(new, skip_special_tokens=True)
 
 
-def test_chat_ends_with_its_end_token(one: TransformersGenerator) -> None:
+def test_chat_ends_with_its_end_token(one: Generator) -> None:
     """A chat answer ends at the end-of-turn token, whose text is not part of it; the template's hash is known."""
     ask = dataclasses.replace(
         requests(Sampling(max_new_tokens=64))[-1],

@@ -7,10 +7,10 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from cards import put_cells
 from codecard.card.audit import audit
 from codecard.card.markdown import find_tables
 from codecard.card.numbers import Rounding, bounds, format_value, parse_number
-from codecard.card.render import put_cells
 
 CENT = Decimal("0.01")
 QUESTIONS = 40

@@ -103,7 +103,7 @@ def test_split_and_merged_differs_from_the_run(
         merge(base / "merged", split)
         found = contents(base / "merged")
         assert read_scores(base / "merged") == scores_of(whole)
-        assert read_run(base / "merged").completions.keys() == read_run(whole).completions.keys()
+        assert read_run(base / "merged").histories.keys() == read_run(whole).histories.keys()
         order.shuffle(split)
         merge(base / "again", split)
         merge(base / "again", [base / "merged"])

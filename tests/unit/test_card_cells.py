@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from cards import put_cells
 from codecard.card.frontmatter import index_entries
 from codecard.card.grid import read_grid
 from codecard.card.markdown import find_tables, tokens
 from codecard.card.measurements import Measurement, estimates_of
-from codecard.card.numbers import Rounding, format_value, parse_number, ways_to_show
-from codecard.card.render import put_cells, render
+from codecard.card.numbers import Rounding, counts_shown, format_value, parse_number
+from codecard.card.render import render
 from codecard.card.reported import ReportedTable, find_definition, load_reported, parse_reported
 from codecard.model import Estimate, UsageError
 from codecard.paths import reported_dir, tasks_dir
@@ -207,9 +208,9 @@ def test_rounding_rules_mixed_up() -> None:
     assert format_value(share, 1, Rounding.TRUNCATE) == "54.2"
     assert format_value(Decimal("5.80"), 1, Rounding.EXACT) == "5.8"
     assert format_value(Decimal("3.55"), 1, Rounding.EXACT) == "3.55"
-    assert ways_to_show(Decimal("54.2"), 1, 35) == (False, True)
-    assert ways_to_show(Decimal("24.0"), 1, 35) == (False, False)
-    assert ways_to_show(Decimal("24.0"), 1, 25) == (True, True)
+    assert counts_shown(Decimal("54.2"), 1, 35) == (None, 19)
+    assert counts_shown(Decimal("24.0"), 1, 35) == (None, None)
+    assert counts_shown(Decimal("24.0"), 1, 25) == (6, 6)
 
 
 def test_tables_in_code_taken_for_tables() -> None:

@@ -105,7 +105,7 @@ def test_second_turn_holds_the_first_answer_and_all_are_judged(codecard: Command
     assert len(judged) == 20
     assert sum("### Assistant A:\nuse sorted()\n\n### User:" in body["messages"][1]["content"] for body in judged) == 10
     comparable = read_run(tmp_path / "run")
-    assert [score.value for score in comparable.scores] == [7.0] * 10
+    assert [score.value for score in comparable.samples] == [7.0] * 10
 
 
 FAULTS = {
@@ -370,7 +370,7 @@ def test_hostile_answer_stays_text_in_the_report(codecard: Command, tmp_path: Pa
         run(codecard, server.url, tmp_path / "run", "--limit", 1)
     data = read_run(tmp_path / "run")
     assert "alert(1)" not in render_run(data)
-    block = json.loads(gzip.decompress(base64.b64decode(embed([data], ["run"]).blocks[0])))
+    block = json.loads(gzip.decompress(base64.b64decode(embed([data]).blocks[0])))
     first, second = block[0]["sides"][0][0]["turns"]
     for turn in (first, second):  # what the page shows as text nodes, side by side
         assert (turn["answer"], turn["judgment"], turn["rating"]) == (script, f"{script} Rating: [[4]]", 4)

@@ -13,7 +13,7 @@ from codecard.answers.ratings import parse_rating
 from codecard.stats.rating import Rated, calibrate, estimate_ratings
 from codecard.suites.mt_bench.data import JudgePrompt, clean_answer
 from codecard.suites.mt_bench.journal import rate
-from codecard.suites.mt_bench.judge import Reply
+from codecard.suites.mt_bench.judge import Judge, Reply
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_answer_ends_at_the_template_mark() -> None:
 # ---------------------------------------------------------------- the journal
 
 
-class Scripted:
+class Scripted(Judge):
     """A judge that gives each prompt its texts in turn, None for a failed request."""
 
     name = "scripted"
@@ -149,8 +149,6 @@ class Scripted:
             text = self.texts[prompt.problem].pop(0)
             yield Reply(prompt=prompt, text=text, failure="" if text is not None else "HTTP 500")
 
-    def close(self) -> None: ...
-
 
 def prompt(problem: str) -> JudgePrompt:
     return JudgePrompt(problem=problem, turn=1, name="form", system="s", user=f"rate {problem}")
@@ -159,10 +157,10 @@ def prompt(problem: str) -> JudgePrompt:
 def run(judge: Scripted, problems: str, journal: list[dict[str, Any]], attempts: int = 1) -> dict[str, Any]:
     """One judging, as far as it gets; the journal grows as a file would."""
     last: dict[str, Any] = {}
-    for outcome, new in rate(judge, [prompt(p) for p in problems], list(journal), parse_rating, attempts):
+    for row, new in rate(judge, [prompt(p) for p in problems], list(journal), parse_rating, attempts):
         if new:
-            journal.append(outcome.row)
-        last[outcome.prompt.problem] = outcome
+            journal.append(row)
+        last[row["problem"]] = row
     return last
 
 
@@ -174,7 +172,7 @@ def test_interrupted_judging_pays_no_prompt_twice() -> None:
     second = Scripted({"c": ["[[7]]"], "d": ["[[8]]"]})
     found = run(second, "abcd", journal)
     assert second.asked == ["c", "d"]
-    assert {name: outcome.rating for name, outcome in found.items()} == {"a": 5, "b": 6, "c": 7, "d": 8}
+    assert {name: row["rating"] for name, row in found.items()} == {"a": 5, "b": 6, "c": 7, "d": 8}
     third = Scripted({})
     assert run(third, "abcd", journal).keys() == {"a", "b", "c", "d"}
 
@@ -183,17 +181,17 @@ def test_failed_request_is_asked_again_and_a_text_without_rating_is_not() -> Non
     """A server's failure is no judgment; a judge's silence is, and each further try is paid for."""
     journal: list[dict[str, Any]] = []
     found = run(Scripted({"a": [None], "b": ["no idea"]}), "ab", journal)
-    assert found["a"].void == "HTTP 500"
-    assert found["b"].void == "no rating in the judge's text"
+    assert found["a"]["void"] == "HTTP 500"
+    assert found["b"]["void"] == "no rating in the judge's text"
     again = Scripted({"a": ["[[4]]"]})
     found = run(again, "ab", journal)
     assert again.asked == ["a"]
-    assert found["a"].rating == 4
+    assert found["a"]["rating"] == 4
     more = Scripted({"b": ["still none", "[[3]]"]})
     found = run(more, "b", journal, attempts=3)
     assert more.asked == ["b", "b"]
-    assert found["b"].rating == 3
-    assert run(Scripted({}), "b", journal, attempts=3)["b"].rating == 3
+    assert found["b"]["rating"] == 3
+    assert run(Scripted({}), "b", journal, attempts=3)["b"]["rating"] == 3
 
 
 def test_another_judge_or_setting_never_takes_a_cached_text() -> None:
@@ -201,4 +199,4 @@ def test_another_judge_or_setting_never_takes_a_cached_text() -> None:
     journal: list[dict[str, Any]] = []
     run(Scripted({"a": ["[[5]]"]}, model="x", temperature=0), "a", journal)
     other = Scripted({"a": ["[[9]]"]}, model="x", temperature=1)
-    assert run(other, "a", journal)["a"].rating == 9
+    assert run(other, "a", journal)["a"]["rating"] == 9

@@ -140,7 +140,7 @@ def write_run(folder: Path, table: ReportedTable, row: ReportedRow, **changes: A
         scores[column.task] = {column.metric: fields | changes}
     folder.mkdir(parents=True)
     judge = {"name": table.judge, "remark": ""} if table.judge else None
-    manifest = {"model": f"hf:{row.model or row.label}", "samples": 50, "judge": judge}
+    manifest = {"suites": [table.suite], "model": f"hf:{row.model or row.label}", "samples": 50, "judge": judge}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "scores.json").write_text(json.dumps(scores))
     return folder
@@ -214,15 +214,16 @@ def test_another_judges_rating_compared(card: str, tmp_path: Path) -> None:
     """A rating by another judge, or by nobody knows whom, is not comparable, even where the number is the same."""
     table = next(table for table in KNOWN if table.name == "mt_bench_coding")
     row = next(row for row in table.rows if row.own)
+    described = {"suites": [table.suite], "model": f"hf:{row.model}"}
     for number, judge in enumerate(
         ({"name": "other", "remark": ""}, {"name": "gpt-4", "remark": "other references"}, None)
     ):
         run = write_run(tmp_path / f"RUN{number}", table, row)
-        (run / "manifest.json").write_text(json.dumps({"model": f"hf:{row.model}", "judge": judge}))
+        (run / "manifest.json").write_text(json.dumps(described | {"judge": judge}))
         (cell,) = (c for c in judged(card, [run]).cells if c.table == table.heading and c.row == row.label)
         assert cell.outcome.rung is Rung.NOT_COMPARABLE
     run = write_run(tmp_path / "RUN", table, row)
-    (run / "manifest.json").write_text(json.dumps({"model": f"hf:{row.model}", "judge": {"name": "gpt-4"}}))
+    (run / "manifest.json").write_text(json.dumps(described | {"judge": {"name": "gpt-4"}}))
     assert any(cell.outcome.rung is Rung.EXACT for cell in judged(card, [run]).cells)
 
 

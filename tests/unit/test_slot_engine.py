@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from codecard.generate import GenerationRequest, open_generator
-from codecard.generate.transformers_ import TransformersGenerator
 from codecard.model import Completion, FinishReason, InfrastructureError, Sampling, UsageError
 
 torch = pytest.importorskip("torch")
@@ -25,7 +24,7 @@ pytest.importorskip("transformers")
 from tests.tiny_models import build  # noqa: E402
 
 from codecard.generate import noise  # noqa: E402
-from codecard.generate.memory import shortage  # noqa: E402
+from codecard.generate.slots import shortage  # noqa: E402
 from codecard.generate.stepper import Stepper  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """No end tokens: a row's length is what it was asked for."""
-    monkeypatch.setattr("codecard.generate.transformers_.eos_ids", lambda loaded: frozenset())
+    monkeypatch.setattr("codecard.generate.transformers_.end_tokens", lambda *given: frozenset())
 
 
 def ask(problem: str, prompt: str, sample: int = 0, new: int = 12, **changes: Any) -> GenerationRequest:
@@ -173,7 +172,7 @@ def test_rows_are_read_ahead_without_bound(folders: dict[str, Path]) -> None:
             read += 1
             yield ask(str(n), "ab", new=2)
 
-    generator = TransformersGenerator(str(folders["llama"]), device="cpu", batch_size=2)
+    generator = open_generator(str(folders["llama"]), device="cpu", batch_size=2)
     stream = generator.generate(requests())
     for _ in range(5):
         next(stream)
@@ -198,7 +197,7 @@ def test_shortage_anywhere_loses_rows(folders: dict[str, Path], monkeypatch: pyt
         return done
 
     monkeypatch.setattr(Stepper, method, short)
-    generator = TransformersGenerator(str(folders["llama"]), device="cpu", batch_size=6)
+    generator = open_generator(str(folders["llama"]), device="cpu", batch_size=6)
     found = [dataclasses.replace(c, seconds=None) for c in generator.generate(requests)]
     assert calls > 2
     assert {c.id: c for c in found} == wanted
@@ -247,7 +246,7 @@ def test_capped_process_changes_completions(tmp_path: Path) -> None:
 def test_single_row_is_tried_for_ever(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that does not fit alone either is told with a remedy, and the generator can be asked again."""
     requests = [ask("a", "aa"), ask("b", "bb")]
-    generator = TransformersGenerator(str(folders["llama"]), device="cpu", batch_size=4)
+    generator = open_generator(str(folders["llama"]), device="cpu", batch_size=4)
     real = Stepper._forward
 
     def forward(stepper: Any, rows: int, width: int) -> Any:
@@ -272,7 +271,7 @@ def test_stop_differs_from_cutting_afterwards(folders: dict[str, Path]) -> None:
     """The text up to the stop is what is left of an unstopped text when it is cut at the earliest stop."""
     from codecard.generate.naive import NaiveEngine
 
-    generator = TransformersGenerator(str(folders["llama"]), device="cpu", batch_size=6)
+    generator = open_generator(str(folders["llama"]), device="cpu", batch_size=6)
     requests = [dataclasses.replace(r, stops=(*"aeiou0123", "é")) for r in mixed(SAMPLINGS["T 0.8"], seed=4)]
     ours = {c.id: c for c in generator.generate(requests)}
     engine = NaiveEngine(generator._open(), generator._eos, post_truncate=True)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from codecard.generate import GenerationRequest
-from codecard.generate.transformers_ import TransformersGenerator
+from codecard.generate import GenerationRequest, open_generator
 from codecard.model import Sampling
 
 torch = pytest.importorskip("torch")
@@ -82,13 +81,13 @@ def steppers(monkeypatch: pytest.MonkeyPatch) -> list[CudaStepper]:
         opened.append(CudaStepper(model, places, record))
         return opened[-1]
 
-    monkeypatch.setattr(slots, "_stepper", stepper)
+    monkeypatch.setattr(slots, "stepper_for", lambda model: stepper)
     return opened
 
 
 def addresses(stepper: Any) -> list[int]:
     held = [stepper._tokens, stepper._columns]
-    held += [tensor for layer in stepper._cache.slots for tensor in (layer.keys, layer.values)]
+    held += [tensor for layer in stepper._cache.held.values() for tensor in layer]
     return [tensor.data_ptr() for tensor in held]
 
 
@@ -114,7 +113,7 @@ def requests() -> list[GenerationRequest]:
 
 
 def texts(folder: Path, places: int) -> dict[tuple[str, str, int], Any]:
-    generator = TransformersGenerator(str(folder), device="cpu", batch_size=places)
+    generator: Any = open_generator(str(folder), device="cpu", batch_size=places)
     generator._eos = frozenset()
     return {c.id: dataclasses.replace(c, seconds=None) for c in generator.generate(requests())}
 

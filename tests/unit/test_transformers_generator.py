@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from codecard.generate import GenerationRequest, Message, open_generator
-from codecard.generate.transformers_ import TransformersGenerator
+from codecard.generate import GenerationRequest, Generator, Message, open_generator
 from codecard.model import (
     Completion,
     FinishReason,
@@ -39,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def generator(folder: Path) -> Iterator[TransformersGenerator]:
-    made = TransformersGenerator(str(folder), device="cpu", batch_size=4)
+def generator(folder: Path) -> Iterator[Generator]:
+    made = open_generator(str(folder), device="cpu", batch_size=4)
     yield made
     made.close()
 
@@ -61,14 +60,14 @@ def test_batch_changes_completion(folder: Path, sampling: Sampling) -> None:
     """A completion is the same alone, beside three others, and in another order (float32)."""
     requests = [ask(f"f{n}", "x" * (3 * n + 1), sample=s, sampling=sampling) for n in range(7) for s in range(2)]
     shuffled = random.Random(3).sample(requests, len(requests))
-    alone = made(TransformersGenerator(str(folder), device="cpu", batch_size=1).generate(requests))
-    four = made(TransformersGenerator(str(folder), device="cpu", batch_size=4).generate(requests))
-    mixed = made(TransformersGenerator(str(folder), device="cpu", batch_size=5).generate(shuffled))
+    alone = made(open_generator(str(folder), device="cpu", batch_size=1).generate(requests))
+    four = made(open_generator(str(folder), device="cpu", batch_size=4).generate(requests))
+    mixed = made(open_generator(str(folder), device="cpu", batch_size=5).generate(shuffled))
     assert alone == four == mixed
     assert len(alone) == 14
 
 
-def test_greedy_differs_from_stock_generate(generator: TransformersGenerator, folder: Path) -> None:
+def test_greedy_differs_from_stock_generate(generator: Generator, folder: Path) -> None:
     """The own decode loop gives the tokens that transformers' own `generate` gives for the lone prompt."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -82,7 +81,7 @@ def test_greedy_differs_from_stock_generate(generator: TransformersGenerator, fo
         assert got.text == tokenizer.decode([t for t in new if t < len(tokenizer)])
 
 
-def test_samples_depend_on_their_number(generator: TransformersGenerator) -> None:
+def test_samples_depend_on_their_number(generator: Generator) -> None:
     """Sample 1 of two is sample 1 of five; samples, problems and seeds differ among themselves."""
     two = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(2)))
     five = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(5)))
@@ -92,7 +91,7 @@ def test_samples_depend_on_their_number(generator: TransformersGenerator) -> Non
     assert other["starter/py", "f", 0].text != five["starter/py", "f", 0].text
 
 
-def test_row_runs_past_its_own_stop(generator: TransformersGenerator) -> None:
+def test_row_runs_past_its_own_stop(generator: Generator) -> None:
     """Rows of one batch each end at their own stop string, which may straddle tokens and stays in the text."""
     free = made(generator.generate([ask("f"), ask("g")]))
     text = free["starter/py", "f", 0].text
@@ -104,7 +103,7 @@ def test_row_runs_past_its_own_stop(generator: TransformersGenerator) -> None:
     assert found["starter/py", "g", 0] == free["starter/py", "g", 0]
 
 
-def test_stop_matches_across_the_prompt(generator: TransformersGenerator) -> None:
+def test_stop_matches_across_the_prompt(generator: Generator) -> None:
     """A stop string that begins in the prompt does not end the row: only generated text counts."""
     first = made(generator.generate([ask("f", "abc")]))["starter/py", "f", 0].text[0]
     row = made(generator.generate([ask("f", "abc", stops=(f"c{first}",))]))["starter/py", "f", 0]
@@ -127,13 +126,13 @@ def test_length_limit_missed(folder: Path, sampling: Sampling, new: int) -> None
 
     The prompt has 7 tokens: 6 bytes and the beginning-of-text token.
     """
-    quiet = TransformersGenerator(str(folder), device="cpu", batch_size=1)
+    quiet: Any = open_generator(str(folder), device="cpu", batch_size=1)
     quiet._eos = frozenset()
     row = next(iter(quiet.generate([ask("f", "abcdef", sampling=sampling)])))
     assert (row.prompt_tokens, row.new_tokens, row.finish_reason) == (7, new, FinishReason.LENGTH)
 
 
-def test_long_prompt_is_cut_in_silence(generator: TransformersGenerator) -> None:
+def test_long_prompt_is_cut_in_silence(generator: Generator) -> None:
     """A prompt that leaves no room gives an empty completion that says so; it is never shortened."""
     long, short = ask("long", "x" * 40, sampling=Sampling(max_total_tokens=41)), ask("short", "x")
     found = made(generator.generate([long, short]))
@@ -142,21 +141,19 @@ def test_long_prompt_is_cut_in_silence(generator: TransformersGenerator) -> None
     assert found["starter/py", "short", 0].new_tokens
 
 
-def test_chat_gets_two_beginnings(generator: TransformersGenerator) -> None:
+def test_chat_gets_two_beginnings(generator: Generator) -> None:
     """The template writes the beginning-of-text token; the tokenizer must not add a second one."""
     row = next(iter(generator.generate([ask("f", (Message(role="user", content="hi"),))])))
     assert row.style is PromptStyle.CHAT
     assert row.prompt_tokens == len("user:hi") + len("a:") + 2  # <s> and <|im_end|>
 
 
-def test_end_of_turn_is_ignored(generator: TransformersGenerator) -> None:
+def test_end_of_turn_is_ignored(generator: Generator) -> None:
     """A row ends at the generation config's, the tokenizer's and the chat template's end tokens alike."""
     assert generator.fingerprint()["eos_token_ids"] == [1, 2]
 
 
-def test_out_of_memory_loses_rows(
-    generator: TransformersGenerator, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_loses_rows(generator: Generator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory running out in mid-batch halves the batch; every row still comes once, with the same text."""
     from codecard.generate.stepper import Stepper
 
@@ -173,7 +170,7 @@ def test_out_of_memory_loses_rows(
         return list(real(stepper, live))
 
     monkeypatch.setattr(Stepper, "step", step)
-    small = TransformersGenerator(str(folder), device="cpu", batch_size=8)
+    small = open_generator(str(folder), device="cpu", batch_size=8)
     found = [dataclasses.replace(c, seconds=None) for c in small.generate(requests)]
     assert len(found) == 8
     assert {c.id: c for c in found} == wanted
@@ -188,7 +185,7 @@ def test_out_of_memory_never_ends(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(Stepper, "step", step)
     with pytest.raises(InfrastructureError, match="single row"):
-        list(TransformersGenerator(str(folder), device="cpu", batch_size=4).generate([ask("f"), ask("g")]))
+        list(open_generator(str(folder), device="cpu", batch_size=4).generate([ask("f"), ask("g")]))
 
 
 def test_retrained_folder_keeps_its_fingerprint(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from codecard.settings import DTYPES
 Value = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Assumption:
     """One open question. `choices` are the values that are known; empty means any value of the default's type.
 
@@ -55,124 +55,59 @@ MULTIPL_E, MT_BENCH, SQL, ZERO_SHOT, CARD = "multipl_e", "mt_bench", "sql", "zer
 
 ASSUMPTIONS = (
     Assumption(
-        name="py_task",
-        suite=MULTIPL_E,
-        question="task of the Python column",
-        default="multiple-py",
-        choices=("multiple-py", "humaneval", "humanevalsynthesize"),
-        runs=("multiple-py",),
+        "py_task", MULTIPL_E, "task of the Python column", "multiple-py",
+        choices=("multiple-py", "humaneval", "humanevalsynthesize"), runs=("multiple-py",),
     ),
     Assumption(
-        name="prompt_style",
-        suite=MULTIPL_E,
-        question="prompt",
-        default="raw",
-        choices=("raw", "chat", "chat-deepseek", "chat-full", "chatml-prefill"),
-        runs=("raw", "chat"),
+        "prompt_style", MULTIPL_E, "prompt", "raw",
+        choices=("raw", "chat", "chat-deepseek", "chat-full", "chatml-prefill"), runs=("raw", "chat"),
     ),
-    Assumption(name="samples", suite=MULTIPL_E, question="samples a problem", default=50, old="--n-samples"),
-    Assumption(name="assumed_reported_n", suite=MULTIPL_E, question="samples behind the published values", default=20),
+    Assumption("samples", MULTIPL_E, "samples a problem", 50, old="--n-samples"),
+    Assumption("assumed_reported_n", MULTIPL_E, "samples behind the published values", 20),
     Assumption(
-        name="multipl_e_revision",
-        suite=MULTIPL_E,
-        question="data set revision",
-        default="d23b094",
-        choices=("d23b094", "v3.0", "v3.1", "head"),
-        runs=("d23b094",),
+        "multipl_e_revision", MULTIPL_E, "data set revision", "d23b094",
+        choices=("d23b094", "v3.0", "v3.1", "head"), runs=("d23b094",),
     ),
+    Assumption("max_length", MULTIPL_E, "tokens of prompt and completion", 512, runs=("512",)),
+    Assumption("max_new_tokens", MULTIPL_E, "tokens of a completion", None),
+    Assumption("dtype", MULTIPL_E, "precision", "bfloat16", choices=("bfloat16", "float16", "float32")),
+    Assumption("greedy", MULTIPL_E, "greedy instead of T 0.2, top-p 0.95", False),
     Assumption(
-        name="max_length", suite=MULTIPL_E, question="tokens of prompt and completion", default=512, runs=("512",)
-    ),
-    Assumption(name="max_new_tokens", suite=MULTIPL_E, question="tokens of a completion", default=None),
-    Assumption(
-        name="dtype",
-        suite=MULTIPL_E,
-        question="precision",
-        default="bfloat16",
-        choices=("bfloat16", "float16", "float32"),
-    ),
-    Assumption(name="greedy", suite=MULTIPL_E, question="greedy instead of T 0.2, top-p 0.95", default=False),
-    Assumption(
-        name="card_usage_sampling",
-        suite=MULTIPL_E,
-        question="sampling of the card's usage example (T 0.5, top-p 0.95, top-k 100)",
-        default=False,
-        runs=("False",),
+        "card_usage_sampling", MULTIPL_E, "sampling of the card's usage example (T 0.5, top-p 0.95, top-k 100)",
+        False, runs=("False",),
     ),
     Assumption(
-        name="emulate_bigcode_tempdir",
-        suite=MULTIPL_E,
-        question="averaging of stale results, as the reference does",
-        default=False,
-        runs=("False",),
+        "emulate_bigcode_tempdir", MULTIPL_E, "averaging of stale results, as the reference does",
+        False, runs=("False",),
     ),
+    Assumption("time_scale", MULTIPL_E, "factor on the reference's time limits", 1.0, runs=("1.0",)),
     Assumption(
-        name="time_scale", suite=MULTIPL_E, question="factor on the reference's time limits", default=1.0, runs=("1.0",)
-    ),
-    Assumption(
-        name="model_index",
-        suite=CARD,
-        question="the card's model-index (values of the base model)",
-        default="keep",
+        "model_index", CARD, "the card's model-index (values of the base model)", "keep",
         choices=("keep", "replace", "drop"),
     ),
-    Assumption(name="judge", suite=MT_BENCH, question="judge", default="gpt-4-0613"),
+    Assumption("judge", MT_BENCH, "judge", "gpt-4-0613"),
+    Assumption("judge_base_url", MT_BENCH, "the judge's server", None, old="--judge-endpoint"),
+    Assumption("references", MT_BENCH, "reference answers", "gpt-4", choices=("gpt-4", "gpt-4-0125-preview")),
+    Assumption("fastchat_regex", MT_BENCH, "ratings read by FastChat's own rule", False),
+    Assumption("allow_missing", MT_BENCH, "a score with ratings missing", False),
+    Assumption("template", MT_BENCH, "conversation template", "tokenizer", runs=("tokenizer",)),
+    Assumption("system", MT_BENCH, "system message", ""),
     Assumption(
-        name="judge_base_url", suite=MT_BENCH, question="the judge's server", default=None, old="--judge-endpoint"
+        "sql_version", SQL, "version of sql-eval", "2024-03-06",
+        choices=("2024-03-06", "2024-03-08", "head"), runs=("2024-03-06", "head"),
     ),
+    Assumption("sql_prompt", SQL, "SQL prompt", "generic", choices=("generic", "sqlcoder7b2", "chat")),
+    Assumption("num_columns", SQL, "columns the schema is pruned to", None),
+    Assumption("num_beams", SQL, "beams", "4", choices=("1", "4", "dynamic"), runs=("1",)),
+    Assumption("percent_format", SQL, "rounding of percentages", "row", choices=("row", "round1", "trunc1")),
+    Assumption("measure_quoted_rows", CARD, "rows quoted from elsewhere are judged too", False),
+    Assumption("as_of", SQL, "date of CURRENT_DATE", None),
     Assumption(
-        name="references",
-        suite=MT_BENCH,
-        question="reference answers",
-        default="gpt-4",
-        choices=("gpt-4", "gpt-4-0125-preview"),
+        "siqa", ZERO_SHOT, "SIQA prompt", "346e2c22", choices=("346e2c22", "paper", "stock"), runs=("346e2c22",)
     ),
-    Assumption(name="fastchat_regex", suite=MT_BENCH, question="ratings read by FastChat's own rule", default=False),
-    Assumption(name="allow_missing", suite=MT_BENCH, question="a score with ratings missing", default=False),
-    Assumption(
-        name="template", suite=MT_BENCH, question="conversation template", default="tokenizer", runs=("tokenizer",)
-    ),
-    Assumption(name="system", suite=MT_BENCH, question="system message", default=""),
-    Assumption(
-        name="sql_version",
-        suite=SQL,
-        question="version of sql-eval",
-        default="2024-03-06",
-        choices=("2024-03-06", "2024-03-08", "head"),
-        runs=("2024-03-06", "head"),
-    ),
-    Assumption(
-        name="sql_prompt",
-        suite=SQL,
-        question="SQL prompt",
-        default="generic",
-        choices=("generic", "sqlcoder7b2", "chat"),
-        runs=("generic", "sqlcoder7b2", "chat"),
-    ),
-    Assumption(name="num_columns", suite=SQL, question="columns the schema is pruned to", default=None),
-    Assumption(name="num_beams", suite=SQL, question="beams", default="4", choices=("1", "4", "dynamic"), runs=("1",)),
-    Assumption(
-        name="percent_format",
-        suite=SQL,
-        question="rounding of percentages",
-        default="row",
-        choices=("row", "round1", "trunc1"),
-    ),
-    Assumption(
-        name="measure_quoted_rows", suite=CARD, question="rows quoted from elsewhere are judged too", default=False
-    ),
-    Assumption(name="as_of", suite=SQL, question="date of CURRENT_DATE", default=None),
-    Assumption(
-        name="siqa",
-        suite=ZERO_SHOT,
-        question="SIQA prompt",
-        default="346e2c22",
-        choices=("346e2c22", "paper", "stock"),
-        runs=("346e2c22",),
-    ),
-    Assumption(name="add_bos", suite=ZERO_SHOT, question="a BOS token before the prompt", default=False),
-    Assumption(name="row_model", suite=CARD, question="models behind the rows, LABEL=MODEL", default="as published"),
-)
+    Assumption("add_bos", ZERO_SHOT, "a BOS token before the prompt", False),
+    Assumption("row_model", CARD, "models behind the rows, LABEL=MODEL", "as published"),
+)  # fmt: skip
 
 
 def checked_assumptions(given: Mapping[str, Value]) -> dict[str, Value]:

@@ -7,12 +7,13 @@ to be quoted from elsewhere without saying so.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 
 from codecard.card.audit_tables import Finding, audit_table
 from codecard.card.frontmatter import IndexEntry, index_entries
-from codecard.card.grid import Column, Grid, read_grid
+from codecard.card.grid import Grid, read_grid
 from codecard.card.markdown import Row, find_tables, tokens
 from codecard.card.numbers import NumberText, Rounding, bounds
 from codecard.card.reported import ReportedTable, find_definition, number
@@ -77,21 +78,16 @@ def _contradictions(
 
 
 def _body_cells(entry: IndexEntry, grids: list[Grid]) -> Iterator[tuple[Grid, Row, NumberText]]:
+    """The cells of an entry's model in the columns whose name is part of the entry's title: the longest such names."""
     title = set(tokens(entry.title))
     for grid in grids:
-        fitting = [c for c in grid.columns if not c.average and _fits(c, title)]
-        most = max((len(tokens(c.name)) for c in fitting), default=0)
-        for column in fitting:
-            if len(tokens(column.name)) < most:
-                continue
-            for row in own_rows(entry.model, grid):
-                if (cell := grid.number(row, column)) is not None:
-                    yield grid, row, cell
-
-
-def _fits(column: Column, title: set[str]) -> bool:
-    words = set(tokens(column.name))
-    return bool(words) and words <= title
+        named = [(column, tokens(column.name)) for column in grid.columns if not column.average]
+        fitting = [(len(words), column) for column, words in named if words and title.issuperset(words)]
+        most = max((length for length, _ in fitting), default=0)
+        columns = [column for length, column in fitting if length == most]
+        for column, row in itertools.product(columns, own_rows(entry.model, grid)):
+            if (cell := grid.number(row, column)) is not None:
+                yield grid, row, cell
 
 
 def _agree(value: Decimal, cell: NumberText) -> bool:
@@ -99,10 +95,8 @@ def _agree(value: Decimal, cell: NumberText) -> bool:
     low, high = bounds(cell.value, cell.decimals, Rounding.NEAREST)
     places = max(0, -int(value.as_tuple().exponent))
     own_low, own_high = bounds(value, places, Rounding.NEAREST)
-    return any(own_low <= high * scale and low * scale <= own_high for scale in _SCALES)
-
-
-_SCALES = (Decimal(1), Decimal(100), Decimal("0.01"))
+    scales = (Decimal(1), Decimal(100), Decimal("0.01"))
+    return any(own_low <= high * scale and low * scale <= own_high for scale in scales)
 
 
 def _published_elsewhere(entry: IndexEntry, value: Decimal, known: tuple[ReportedTable, ...]) -> str:
@@ -117,10 +111,7 @@ def _published_elsewhere(entry: IndexEntry, value: Decimal, known: tuple[Reporte
 
 def _merged(entries: list[IndexEntry]) -> Iterator[Finding]:
     """Entries given twice, results with one metric several times, entries the Hub's library will merge."""
-
-    def identity(entry: IndexEntry) -> tuple[str, tuple[str, ...]]:
-        return entry.model, entry.identity
-
+    identity = operator.attrgetter("model", "identity")
     for _, group in itertools.groupby(sorted(entries, key=identity), key=identity):
         members = sorted(group, key=lambda entry: entry.line)
         yield from _repeats(members)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from codecard.card.grid import Column, Entry, Grid, Series
-from codecard.card.markdown import Row, headings, lines_with_offsets, tokens
-from codecard.card.numbers import NumberText, Rounding, bounds, format_value, ways_to_show
-from codecard.card.reported import ReportedColumn, ReportedRow, ReportedTable, number
+from codecard.card.markdown import Row, heading_lines, tokens
+from codecard.card.numbers import NumberText, Rounding, bounds, counts_shown, format_value
+from codecard.card.reported import ReportedRow, ReportedTable, number
 
 _CREDIT = re.compile(
     r"\b(quoted|taken from|copied from|cited from|reported (by|in)|as published|published (by|in))\b", re.I
@@ -85,7 +85,8 @@ def _decimals(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
         return
     odd: dict[int, list[str]] = {}
     for series in grid.series():
-        usual = _usual(Counter(entry.number.decimals for entry in series.entries))
+        counts = Counter(entry.number.decimals for entry in series.entries)
+        _, usual = max(((count, decimals) for decimals, count in counts.items()), default=(0, 0))
         for entry in series.entries:
             if entry.number.decimals != usual:
                 odd.setdefault(entry.line, []).append(
@@ -94,10 +95,6 @@ def _decimals(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
                 )
     for line, faults in odd.items():
         yield Finding(line, "rounding", "mixed rounding: " + "; ".join(faults))
-
-
-def _usual(counts: Counter[int]) -> int:
-    return max(counts, key=lambda decimals: (counts[decimals], decimals), default=0)
 
 
 def _counts(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
@@ -109,42 +106,27 @@ def _counts(grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
             if cell is None or questions is None:
                 continue
             percent, decimals = _as_percent(cell, known)
-            rounded, cut = ways_to_show(percent, decimals, questions)
-            if not rounded and not cut:
+            rounded, cut = counts_shown(percent, decimals, questions)
+            if rounded is None and cut is None:
                 yield Finding(
                     row.line,
                     "impossible",
                     f"{cell.digits} in {column.name} of {grid.label(row)} is no count of {questions} "
                     f"questions: the nearest are {_nearest(percent, decimals, questions)}",
                 )
-            elif not rounded:
-                k = int(percent * questions / 100) + 1
-                whole = Decimal(100 * k) / questions
-                cut_off.append(f"{column.name} {cell.digits} is {k}/{questions} = {whole:.3f}%")
+            elif rounded is None and cut is not None:
+                whole = Decimal(100 * cut) / questions
+                cut_off.append(f"{column.name} {cell.digits} is {cut}/{questions} = {whole:.3f}%")
         if cut_off:
-            yield Finding(
-                row.line,
-                "rounding",
-                f"{grid.label(row)} is cut off, not rounded: " + "; ".join(cut_off),
-            )
+            yield Finding(row.line, "rounding", f"{grid.label(row)} is cut off, not rounded: " + "; ".join(cut_off))
 
 
 def _questions(column: Column, known: ReportedTable | None) -> int | None:
     """How many right-or-wrong questions, each asked once, stand behind a column; None where unknown."""
-    if column.average:
-        return None
-    if column.questions is not None:
-        return column.questions
-    found = known_column(known, column)
-    if known is None or found is None or known.ladder not in ("count", "accuracy") or not found.counts:
-        return None
-    return found.questions
-
-
-def known_column(known: ReportedTable | None, column: Column) -> ReportedColumn | None:
-    """What is known of a column, by its name."""
-    wanted = tokens(column.name)
-    return next((c for c in known.columns if tokens(c.name) == wanted), None) if known else None
+    if column.average or column.questions is not None:
+        return None if column.average else column.questions
+    found = known.column(column.name) if known and known.ladder in ("count", "accuracy") else None
+    return found.questions if found and found.counts else None
 
 
 def _as_percent(cell: NumberText, known: ReportedTable | None) -> tuple[Decimal, int]:
@@ -196,13 +178,11 @@ def _bold_of(series: Series) -> Iterator[Finding]:
 
 
 def _duplicates(grid: Grid) -> Iterator[Finding]:
-    names: dict[str, str] = {}
-    for column in grid.columns:
-        if column.name in names:
-            line = grid.table.header.line
-            yield Finding(line, "duplicate", f"two columns are called {column.name}")
-        names[column.name] = column.name
-    if not grid.columns:
+    names = [column.name for column in grid.columns]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            yield Finding(grid.table.header.line, "duplicate", f"two columns are called {name}")
+    if not names:
         return
     scores = {column.index for column in grid.columns}
     first: dict[tuple[str, ...], int] = {}
@@ -218,10 +198,10 @@ def _duplicates(grid: Grid) -> Iterator[Finding]:
 
 def _quoted(document: str, grid: Grid, known: ReportedTable | None) -> Iterator[Finding]:
     """A row that equals, cell for cell, one published elsewhere before must name its source."""
-    for published in known.rows if known else ():
-        if not published.quoted_from or known is None:
-            continue
-        for row in grid.table.rows:
+    if known is None:
+        return
+    for published in known.rows:
+        for row in grid.table.rows if published.quoted_from else ():
             if _equals(grid, row, published, known) and not _credited(document, grid, row, published):
                 yield Finding(
                     row.line,
@@ -232,19 +212,17 @@ def _quoted(document: str, grid: Grid, known: ReportedTable | None) -> Iterator[
 
 
 def _equals(grid: Grid, row: Row, published: ReportedRow, known: ReportedTable) -> bool:
-    shown = {tokens(c.name): grid.number(row, c) for c in grid.columns}
-    for column, text in zip(known.columns, published.cells, strict=True):
-        cell = shown.get(tokens(column.name))
-        if cell is None or cell.value != number(text).value:
-            return False
-    return True
+    shown = {tokens(column.name): grid.number(row, column) for column in grid.columns}
+    names = [tokens(column.name) for column in known.columns]
+    pairs = [(shown.get(name), number(text)) for name, text in zip(names, published.cells, strict=True)]
+    return all(cell is not None and cell.value == text.value for cell, text in pairs)
 
 
 def _credited(document: str, grid: Grid, row: Row, published: ReportedRow) -> bool:
     """Whether the row, or the prose of its section, names the source or says that the row is quoted."""
     table = grid.table
-    lines = [line for _, line in lines_with_offsets(document)]
-    marks = [number for number, _ in headings(document)]
+    lines = document.split("\n")
+    marks = heading_lines(document)
     start = max((mark for mark in marks if mark < table.header.line), default=1)
     end = min((mark for mark in marks if mark > table.end_line), default=len(lines) + 1)
     prose = [*lines[start - 1 : table.header.line - 1], *lines[table.end_line : end - 1], lines[row.line - 1]]

@@ -22,10 +22,7 @@ def report_rows(report: Report) -> list[dict[str, Any]]:
             "column": cell.column,
             "reported": cell.reported,
             "measured": cell.measured or None,
-            "value": cell.estimate.value if cell.estimate else None,
-            "low": cell.estimate.low if cell.estimate else None,
-            "high": cell.estimate.high if cell.estimate else None,
-            "n": cell.estimate.n if cell.estimate else None,
+            **{name: getattr(cell.estimate, name, None) for name in ("value", "low", "high", "n")},
             "verdict": cell.outcome.rung.value,
             "difference": cell.outcome.difference,
             "standard_error": cell.outcome.se,
@@ -42,14 +39,12 @@ def beside_markdown(report: Report, assumptions: Mapping[str, list[str]]) -> str
     """A table for each of the card's, with the assumptions it rests on; `assumptions` by table heading."""
     parts = ["# Reported beside measured", "", tally(report), ""]
     for heading in dict.fromkeys(cell.table for cell in report.cells):
+        cells = [cell_texts(cell) for cell in report.cells if cell.table == heading]
+        tests = [test for test in report.row_tests if test.table == heading]
         parts += [f"## {heading}", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-        parts += ["| " + " | ".join(_safe(text) for text in cell_texts(cell)) + " |" for cell in _of(report, heading)]
+        parts += ["| " + " | ".join(map(_safe, texts)) + " |" for texts in cells]
         parts.append("")
-        for test in report.row_tests:
-            if test.table == heading:
-                parts.append(
-                    f"- {_safe(test.row)}: all {test.cells} cells at once, {omnibus(test.chi2, test.cells, test.p)}"
-                )
+        parts += [f"- {_safe(t.row)}: all {t.cells} cells at once, {omnibus(t.chi2, t.cells, t.p)}" for t in tests]
         parts += [f"- {line}" for line in assumptions.get(heading, [])]
         parts.append("")
     parts += [f"- {_safe(note)}" for note in report.notes]
@@ -58,15 +53,9 @@ def beside_markdown(report: Report, assumptions: Mapping[str, list[str]]) -> str
 
 def cell_texts(cell: CellReport) -> tuple[str, ...]:
     """The texts of COLUMNS for one cell."""
-    return (
-        cell.row,
-        cell.column,
-        cell.reported,
-        cell.measured or "–",
-        interval_text(cell),
-        difference_text(cell),
-        verdict_text(cell),
-    )
+    reason = f": {cell.outcome.reason}" if cell.outcome.reason else ""
+    judged = interval_text(cell), difference_text(cell), cell.outcome.rung.value + reason
+    return cell.row, cell.column, cell.reported, cell.measured or "–", *judged
 
 
 def interval_text(cell: CellReport) -> str:
@@ -88,11 +77,6 @@ def difference_text(cell: CellReport) -> str:
     return f"{outcome.difference * cell.scale:+.{decimals}f}{error}"
 
 
-def verdict_text(cell: CellReport) -> str:
-    """The rung, and its reason where it has one."""
-    return cell.outcome.rung.value + (f": {cell.outcome.reason}" if cell.outcome.reason else "")
-
-
 def omnibus(chi2: float, cells: int, p: float) -> str:
     return f"chi² {chi2:.2f} on {cells}, p = {p:.3f}"
 
@@ -102,10 +86,6 @@ def tally(report: Report) -> str:
     counts = Counter(cell.outcome.rung for cell in report.cells)
     said = ", ".join(f"{counts[rung]} {rung.value}" for rung in Rung if counts[rung])
     return f"{said or 'nothing'} of {len(report.cells)} cells"
-
-
-def _of(report: Report, heading: str) -> list[CellReport]:
-    return [cell for cell in report.cells if cell.table == heading]
 
 
 def _safe(text: str) -> str:

@@ -8,7 +8,7 @@ nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from codecard.card.markdown import body_start
@@ -33,7 +33,7 @@ class IndexEntry:
     dataset_line: int
     insert_at: int
     """Where further keys of the data set may be written."""
-    insert_before: str = field(repr=False)
+    insert_before: str
     """What must stand before such a key: a new line and the indentation, or a comma."""
 
     @property
@@ -65,20 +65,12 @@ def index_entries(document: str) -> list[IndexEntry]:
     text, offset = front_matter(document)
     if not text.strip():
         return []
-    root = _compose(text, first_line=2)
-    found: list[IndexEntry] = []
-    for model in _items(_get(root, "model-index")):
-        name = _text(_get(model, "name"))
-        for result in _items(_get(model, "results")):
-            found.extend(_result_entries(result, name, text, offset))
-    return found
-
-
-def put_values(document: str, changes: dict[tuple[int, int], str]) -> str:
-    """Replace pieces of the document, by (start, end); a piece with start equal to end is inserted."""
-    for (start, end), text in sorted(changes.items(), reverse=True):
-        document = document[:start] + text + document[end:]
-    return document
+    return [
+        entry
+        for model in _items(_get(_compose(text), "model-index"))
+        for result in _items(_get(model, "results"))
+        for entry in _result_entries(result, _text(_get(model, "name")), text, offset)
+    ]
 
 
 def _result_entries(result: Any, model: str, text: str, offset: int) -> Iterator[IndexEntry]:
@@ -120,7 +112,8 @@ def _line_end(text: str, node: Any) -> int:
     return end - 1 if text[end - 1 : end] == "\r" else end
 
 
-def _compose(text: str, first_line: int) -> Any:
+def _compose(text: str) -> Any:
+    """The tree of a front matter's YAML; its first line is the document's second."""
     try:
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
@@ -132,11 +125,11 @@ def _compose(text: str, first_line: int) -> Any:
         return YAML(typ="rt", pure=True).compose(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = mark.line + first_line if mark else first_line
+        line = mark.line + 2 if mark else 2
         problem = getattr(error, "problem", None) or "not YAML"
         raise UsageError(f"line {line}: the front matter cannot be read: {problem}") from error
     except (RecursionError, ValueError) as error:
-        raise UsageError(f"line {first_line}: the front matter cannot be read: {error}") from error
+        raise UsageError(f"line 2: the front matter cannot be read: {error}") from error
 
 
 def _is_map(node: Any) -> bool:

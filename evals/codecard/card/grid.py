@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from codecard.card.markdown import Row, Table, TextCell, plain, tokens
+from codecard.card.markdown import Row, Table, plain, tokens
 from codecard.card.numbers import NumberText, parse_number
 
-_NOT_SCORES = {
-    "size",
-    "params",
-    "parameters",
-    "param",
-    "context",
-    "year",
-    "rank",
-    "layers",
-    "id",
-    "seed",
-    "n",
-}
+_NOT_SCORES = {"size", "params", "parameters", "param", "context", "year", "rank", "layers", "id", "seed", "n"}
 _NOT_SCORES |= {"epoch", "epochs", "step", "steps", "batch", "tokens", "heads", "shots", "samples", "length"}
 _LOWER = {"ppl", "perplexity", "loss", "wer", "cer", "error", "latency", "fid"}
 _AVERAGES = {"avg", "average", "mean"}
@@ -50,7 +37,7 @@ class Entry:
     number: NumberText
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Series:
     """The scores of one benchmark."""
 
@@ -71,30 +58,22 @@ class Grid:
 
     def series(self) -> list[Series]:
         """The groups of scores that are compared with each other: columns, or rows where these are benchmarks."""
-        columns = [
-            Series(
-                name=column.name,
-                average=column.average,
-                lower_is_better=column.lower_is_better,
-                entries=tuple(
-                    Entry(row.line, self.label(row), row.line, number) for row, number in self.numbers(column)
-                ),
-            )
-            for column in self.columns
-        ]
-        return columns if not self.by_rows else [self._row_series(row) for row in self.table.rows]
+        if self.by_rows:
+            return [self._row_series(row) for row in self.table.rows]
+        return [self._column_series(column) for column in self.columns]
+
+    def _column_series(self, column: Column) -> Series:
+        numbers = ((row, self.number(row, column)) for row in self.table.rows)
+        entries = tuple(Entry(row.line, self.label(row), row.line, number) for row, number in numbers if number)
+        return Series(column.name, column.average, column.lower_is_better, entries)
 
     def _row_series(self, row: Row) -> Series:
         label, words = self.label(row), tokens(self.label(row))
-        cells = ((column, self.number(row, column)) for column in self.columns)
-        return Series(
-            name=label,
-            average=bool(words) and words[0] in _AVERAGES,
-            lower_is_better=any("↓" in cell.text for cell in row.cells) or bool(_LOWER & set(words)),
-            entries=tuple(
-                Entry(column.index, column.name, row.line, number) for column, number in cells if number is not None
-            ),
-        )
+        average = bool(words) and words[0] in _AVERAGES
+        lower_is_better = any("↓" in cell.text for cell in row.cells) or bool(_LOWER & set(words))
+        numbers = ((column, self.number(row, column)) for column in self.columns)
+        entries = tuple(Entry(column.index, column.name, row.line, number) for column, number in numbers if number)
+        return Series(label, average, lower_is_better, entries)
 
     def label(self, row: Row) -> str:
         """The row's label cells as one text: `DeepSeek Coder 6.7B`."""
@@ -104,17 +83,7 @@ class Grid:
 
     def number(self, row: Row, column: Column) -> NumberText | None:
         """The number in a cell; None where the cell is missing or holds none."""
-        cell = self.cell(row, column)
-        return parse_number(cell.text) if cell else None
-
-    def cell(self, row: Row, column: Column) -> TextCell | None:
-        return row.cells[column.index] if column.index < len(row.cells) else None
-
-    def numbers(self, column: Column) -> Iterator[tuple[Row, NumberText]]:
-        """The rows that have a number in this column, with it."""
-        for row in self.table.rows:
-            if (number := self.number(row, column)) is not None:
-                yield row, number
+        return parse_number(row.cells[column.index].text) if column.index < len(row.cells) else None
 
 
 def read_grid(table: Table) -> Grid:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _ALIGNMENT = re.compile(r":?-+:?")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+_LINE = re.compile(r"^(.*?)\r?$", re.MULTILINE)
+"""Only `\\n` and `\\r\\n` end a line."""
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
 _MARKS = re.compile(r"<br\s*/?>|[*_`✱▲†‡^↑↓]|\[([^\[\]]*)\]\([^()]*\)")
 
@@ -49,6 +52,12 @@ class Table:
     def end_line(self) -> int:
         return self.rows[-1].line if self.rows else self.alignment_line
 
+    def cell(self, row: Row, column: str) -> TextCell | None:
+        """A row's cell in the column with this name, marks and case aside."""
+        wanted = tokens(column)
+        cells = zip(self.columns, row.cells, strict=False)
+        return next((cell for name, cell in cells if tokens(name) == wanted), None)
+
 
 def plain(text: str) -> str:
     """A label as words: links by their text, no emphasis, footnote marks or line breaks."""
@@ -67,18 +76,9 @@ def body_start(document: str) -> int:
     return match.end() if match else 0
 
 
-def lines_with_offsets(document: str) -> list[tuple[int, str]]:
-    """Offset and text (without its line end) of each line; only `\\n` and `\\r\\n` end a line."""
-    found, offset = [], 0
-    for raw in document.split("\n"):
-        found.append((offset, raw[:-1] if raw.endswith("\r") else raw))
-        offset += len(raw) + 1
-    return found
-
-
-def headings(document: str) -> list[tuple[int, str]]:
-    """Line number and text of each heading outside code and front matter."""
-    return [(n, m[2]) for n, _, line in _prose(document) if (m := _HEADING.match(line))]
+def heading_lines(document: str) -> list[int]:
+    """Line number of each heading outside code and front matter."""
+    return [number for number, _, line in _prose(document) if _HEADING.match(line)]
 
 
 def find_tables(document: str) -> list[Table]:
@@ -91,11 +91,9 @@ def find_tables(document: str) -> list[Table]:
         if match := _HEADING.match(line):
             heading = plain(match[2])
         table = _table_at(prose, index, heading)
-        if table is None:
-            index += 1
-            continue
-        tables.append(table)
-        index += 2 + len(table.rows)
+        if table:
+            tables.append(table)
+        index += 2 + len(table.rows) if table else 1
     return tables
 
 
@@ -103,7 +101,8 @@ def _prose(document: str) -> list[tuple[int, int, str]]:
     """(line number, offset, text) of the lines outside the front matter and fenced code."""
     skip, fence = body_start(document), ""
     kept = []
-    for number, (offset, line) in enumerate(lines_with_offsets(document), start=1):
+    for number, found in enumerate(_LINE.finditer(document), start=1):
+        offset, line = found.start(), found[1]
         if offset < skip:
             continue
         match = _FENCE.match(line)
@@ -152,21 +151,22 @@ def _cells(line: str, offset: int) -> tuple[TextCell, ...]:
     )
 
 
-def put_texts(document: str, changes: dict[tuple[int, int], str]) -> str:
-    """Write new texts into cells, by (start, end) place. The column keeps its width where the text allows.
+def put_pieces(document: str, changes: Mapping[tuple[int, int], str]) -> str:
+    """Replace pieces of a document, by (start, end); one that ends where it starts is inserted."""
+    for (start, end), text in sorted(changes.items(), reverse=True):
+        document = document[:start] + text + document[end:]
+    return document
 
-    The left padding is kept; the right padding takes up the difference in length, and never grows below
-    what one space leaves unless the cell had none.
-    """
-    parts, at = [], 0
-    for (start, end), text in sorted(changes.items()):
-        parts.append(document[at:start])
-        parts.append(_padded(document[start:end], text))
-        at = end
-    return "".join([*parts, document[at:]])
+
+def put_texts(document: str, changes: Mapping[tuple[int, int], str]) -> str:
+    """Write new texts into cells, by (start, end). The column keeps its width where the text allows."""
+    return put_pieces(
+        document, {(start, end): _padded(document[start:end], text) for (start, end), text in changes.items()}
+    )
 
 
 def _padded(raw: str, text: str) -> str:
+    """The left padding stays; the right one takes up the difference in length, down to one space if it had any."""
     old = raw.strip()
     if old == text:
         return raw

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from codecard.card.markdown import tokens
-from codecard.card.numbers import as_decimal
 from codecard.card.reported import ReportedColumn, ReportedTable
 from codecard.model import Estimate, Estimates, UsageError
 from codecard.settings import bare_name
@@ -34,10 +33,18 @@ class Measurement:
 
     @property
     def value(self) -> Decimal | None:
-        """The exact decimal of the value, or None where samples are void."""
+        """The shortest decimal that is the value, or None where samples are void."""
         if self.estimate.value is None or self.estimate.void:
             return None
-        return as_decimal(self.estimate.value)
+        return Decimal(repr(float(self.estimate.value)))
+
+
+def by_run(measured: Iterable[Measurement]) -> dict[tuple[str, str], list[Measurement]]:
+    """The measurements of each run, by its model and its name."""
+    runs: dict[tuple[str, str], list[Measurement]] = {}
+    for measurement in measured:
+        runs.setdefault((measurement.model, measurement.name), []).append(measurement)
+    return runs
 
 
 def same_model(spec: str, name: str) -> bool:
@@ -71,9 +78,13 @@ def estimates_of(scores: Mapping[str, Any], where: str) -> Estimates:
 
 
 def find_measurement(found: Iterable[Measurement], column: ReportedColumn) -> Measurement | None:
-    """The measurement of a column's task and metric; the last one given wins."""
-    fitting = [m for m in found if m.task == column.task and _same_metric(m, column)]
-    return fitting[-1] if fitting else None
+    """The measurement of a column's task and metric; the last one given wins.
+
+    Zero-shot tasks have one metric each in the table; a raw output is read by it already.
+    """
+    own = [measurement for measurement in found if measurement.task == column.task]
+    one_metric = column.task.startswith("zero_shot/")
+    return next((m for m in reversed(own) if one_metric or m.metric == column.metric), None)
 
 
 def why_not_whole(measurement: Measurement, column: ReportedColumn) -> str:
@@ -86,23 +97,11 @@ def why_not_whole(measurement: Measurement, column: ReportedColumn) -> str:
     return ""
 
 
-def whole_value(measurement: Measurement | None, column: ReportedColumn) -> Decimal | None:
-    """The exact value of a measurement that stands for a column, or None."""
-    if measurement is None or why_not_whole(measurement, column):
-        return None
-    return measurement.value
-
-
-def average_of(table: ReportedTable, found: Iterable[Measurement]) -> Decimal | None:
-    """The mean of the unrounded values of all measured columns, or None where one is missing."""
-    given = list(found)
-    values = [whole_value(find_measurement(given, column), column) for column in table.parts]
-    known = [value for value in values if value is not None]
-    if len(known) != len(table.parts):
-        return None
-    return sum(known, Decimal(0)) / len(known)
-
-
-def _same_metric(measurement: Measurement, column: ReportedColumn) -> bool:
-    """Zero-shot tasks have one metric each in the table; a raw output is read by it already."""
-    return measurement.metric == column.metric or column.task.startswith("zero_shot/")
+def value_for(column: ReportedColumn, table: ReportedTable, found: Sequence[Measurement]) -> Decimal | None:
+    """The exact value that stands for a column, or None; an average is taken from the unrounded values of its parts."""
+    if column.average:
+        values = [value_for(part, table, found) for part in table.parts]
+        known = [value for value in values if value is not None]
+        return sum(known, Decimal(0)) / len(known) if len(known) == len(values) else None
+    measurement = find_measurement(found, column)
+    return None if measurement is None or why_not_whole(measurement, column) else measurement.value

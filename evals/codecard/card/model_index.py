@@ -7,15 +7,16 @@ them apart. What is written is read back with huggingface_hub's own loader befor
 from __future__ import annotations
 
 import io
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from codecard.card.frontmatter import IndexEntry, front_matter, index_entries, put_values
-from codecard.card.markdown import tokens
+from codecard.card.frontmatter import IndexEntry, front_matter, index_entries
+from codecard.card.markdown import put_pieces, tokens
 from codecard.card.measurements import Measurement, same_model
 from codecard.card.numbers import Rounding, format_value
 from codecard.model import InfrastructureError, UsageError
@@ -68,22 +69,12 @@ def model_index(model: str, measured: Iterable[Measurement], names: tuple[HubTas
     """
     results = []
     for task, measurement, value in _known(measured, names):
-        results.append(
-            {
-                "task": {"type": task.task_type},
-                "dataset": {"type": task.dataset, "name": task.name} | task.keys(measurement.revision),
-                "metrics": [
-                    {
-                        "name": task.metric_name,
-                        "type": task.metric_type,
-                        "value": float(task.digits(value)),
-                        "verified": False,
-                    }
-                ],
-            }
-        )
+        dataset = {"type": task.dataset, "name": task.name} | task.keys(measurement.revision)
+        shown = float(task.digits(value))
+        metric = {"name": task.metric_name, "type": task.metric_type, "value": shown, "verified": False}
+        results.append({"task": {"type": task.task_type}, "dataset": dataset, "metrics": [metric]})
     text = _dump({"model-index": [{"name": model, "results": results}]})
-    check_front_matter(f"---\n{text}---\n", expected=len(results))
+    _check_model_index(text, len(results))
     return text
 
 
@@ -96,10 +87,8 @@ def eval_results(measured: Iterable[Measurement], names: tuple[HubTask, ...], no
         dataset = {"id": task.dataset, "task_id": task.config or task.name}
         if revision := measurement.revision or task.revision:
             dataset["revision"] = revision
-        entry: dict[str, Any] = {"dataset": dataset, "value": float(task.digits(value))}
-        if notes:
-            entry["notes"] = notes
-        entries.append(entry)
+        entry = {"dataset": dataset, "value": float(task.digits(value))}
+        entries.append(entry | ({"notes": notes} if notes else {}))
     if not entries:
         raise UsageError("no measured task has its data set on the Hub: nothing to write for .eval_results")
     text = _dump(entries)
@@ -125,11 +114,10 @@ def put_model_index(
     changes: dict[tuple[int, int], str] = {}
     for entry in index_entries(document):
         task = _task_of(entry, names)
-        found = [m for m in given if task and m.task == task.task and m.metric in (task.metric, "")]
-        found = [m for m in found if m.value is not None and same_model(m.model, entry.model)]
-        if task is None or not found or found[-1].estimate.n != task.questions:
+        own = [m for m in given if m.value is not None and same_model(m.model, entry.model)]
+        measurement = _last_whole(own, task) if task else None
+        if task is None or measurement is None:
             continue
-        measurement = found[-1]
         changes[entry.value_at] = _value_text(entry, task, measurement)
         keys = task.keys(measurement.revision)
         changes |= {entry.dataset_at[key]: value for key, value in keys.items() if key in entry.dataset_at}
@@ -137,49 +125,22 @@ def put_model_index(
         if added:
             place = (entry.insert_at, entry.insert_at)
             changes[place] = "".join(entry.insert_before + text for text in added)
-    return put_values(document, changes)
-
-
-def check_front_matter(document: str, expected: int | None = None) -> int:
-    """Load a card with huggingface_hub's own loader and return the number of its model-index entries.
-
-    Also writes it again with the same library and counts: entries that would be merged raise UsageError.
-    """
-    try:
-        from huggingface_hub import ModelCardData
-        from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
-    except ImportError as error:
-        raise InfrastructureError(
-            "checking a card's metadata needs huggingface_hub: pip install 'codecard[card]'"
-        ) from error
-    data = _load(front_matter(document)[0])
-    if not isinstance(data, Mapping) or "model-index" not in data:
-        return 0
-    index = data["model-index"]
-    try:
-        ModelCardData(**{str(key).replace("-", "_"): value for key, value in data.items() if key != "model-index"})
-        model, results = model_index_to_eval_results(index)
-        again = eval_results_to_model_index(model, results)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"huggingface_hub cannot read the model-index: {error!r}") from error
-    written = sum(len(entry["results"]) for entry in again)
-    read = sum(len(entry["results"]) for entry in index)
-    if written != read or (expected is not None and read != expected):
-        raise UsageError(f"huggingface_hub would merge the {read} results of the model-index into {written}")
-    return len(results)
+    return put_pieces(document, changes)
 
 
 def _known(measured: Iterable[Measurement], names: tuple[HubTask, ...]) -> list[tuple[HubTask, Measurement, Decimal]]:
     given = list(measured)
-    found = []
-    for task in names:
-        fitting = [m for m in given if m.task == task.task and m.metric in (task.metric, "")]
-        value = fitting[-1].value if fitting else None
-        if value is not None and fitting[-1].estimate.n == task.questions:
-            found.append((task, fitting[-1], value))
+    lasts = ((task, _last_whole(given, task)) for task in names)
+    found = [(task, last, last.value) for task, last in lasts if last and last.value is not None]
     if not found:
         raise UsageError("nothing to write: no task of these runs was measured whole and without voids")
     return found
+
+
+def _last_whole(given: list[Measurement], task: HubTask) -> Measurement | None:
+    """The last measurement of a task, where it has a value and stands on all of the questions."""
+    last = next((m for m in reversed(given) if m.task == task.task and m.metric in (task.metric, "")), None)
+    return last if last and last.value is not None and last.estimate.n == task.questions else None
 
 
 def _task_of(entry: IndexEntry, names: tuple[HubTask, ...]) -> HubTask | None:
@@ -194,13 +155,11 @@ def _task_of(entry: IndexEntry, names: tuple[HubTask, ...]) -> HubTask | None:
 
 def _value_text(entry: IndexEntry, task: HubTask, measurement: Measurement) -> str:
     """The new value in the entry's own unit and decimals: a value up to 1 is a fraction, above it percent."""
-    old = Decimal(entry.value) if entry.value.replace(".", "", 1).isdigit() else None
     value = measurement.value or Decimal(0)
-    if old is None:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?", entry.value):
         return task.digits(value)
-    decimals = len(entry.value.partition(".")[2])
-    scale = 1 if task.scale == 100 and old <= 1 else task.scale
-    return format_value(value * scale, decimals, Rounding.NEAREST)
+    scale = 1 if task.scale == 100 and Decimal(entry.value) <= 1 else task.scale
+    return format_value(value * scale, len(entry.value.partition(".")[2]), Rounding.NEAREST)
 
 
 def _without_index(document: str) -> str:
@@ -230,12 +189,23 @@ def _dump(value: object) -> str:
 
 def _load(text: str) -> Any:
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def _check_model_index(text: str, expected: int) -> None:
+    """Read with huggingface_hub's own reader and write again: entries that would be merged raise UsageError."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError as error:
-        raise UsageError(f"the front matter cannot be read: {error}") from error
+        from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
+    except ImportError as error:
+        raise InfrastructureError(
+            "checking a card's metadata needs huggingface_hub: pip install 'codecard[card]'"
+        ) from error
+    index = _load(text)["model-index"]
+    again = eval_results_to_model_index(*model_index_to_eval_results(index))
+    read, written = (sum(len(entry["results"]) for entry in found) for found in (index, again))
+    if not expected == read == written:
+        raise UsageError(f"huggingface_hub would merge the {read} results of the model-index into {written}")
 
 
 def _check_eval_results(text: str, expected: int) -> None:

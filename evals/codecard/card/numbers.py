@@ -50,11 +50,6 @@ class NumberText:
     def decimals(self) -> int:
         return len(self.digits.partition(".")[2])
 
-    @property
-    def step(self) -> Decimal:
-        """One unit of the last digit."""
-        return Decimal(1).scaleb(-self.decimals)
-
     def dressed(self, digits: str) -> str:
         """The same cell text around other digits."""
         return self.shown[: self.start] + digits + self.shown[self.start + len(self.digits) :]
@@ -99,11 +94,6 @@ def format_value(value: Decimal, decimals: int, rounding: Rounding) -> str:
     return str(value.quantize(Decimal(1).scaleb(-decimals), mode))
 
 
-def as_decimal(value: float) -> Decimal:
-    """The shortest decimal that is this float."""
-    return Decimal(repr(float(value)))
-
-
 def bounds(value: Decimal, decimals: int, rounding: Rounding) -> tuple[Decimal, Decimal]:
     """The values a text can stand for: [r-h, r+h], for cut digits [r, r+2h), for exact texts r alone."""
     step = Decimal(1).scaleb(-decimals)
@@ -114,13 +104,15 @@ def bounds(value: Decimal, decimals: int, rounding: Rounding) -> tuple[Decimal, 
     return value - step / 2, value + step / 2
 
 
-def ways_to_show(percent: Decimal, decimals: int, questions: int) -> tuple[bool, bool]:
-    """Whether some count k of `questions` gives this percentage (by rounding, by cutting off)."""
+def counts_shown(percent: Decimal, decimals: int, questions: int) -> tuple[int | None, int | None]:
+    """The count of `questions` that this percentage stands for: by rounding, and by cutting off; None where none."""
     step = Decimal(1).scaleb(-decimals)
     near = int(percent * questions / 100)
-    rounded = cut = False
-    for k in range(max(0, near - 1), min(questions, near + 2) + 1):
+    rounded = cut = None
+    for k in reversed(range(max(0, near - 1), min(questions, near + 2) + 1)):
         exact = Decimal(100 * k) / questions
-        rounded |= percent in (exact.quantize(step, ROUND_HALF_EVEN), exact.quantize(step, ROUND_HALF_UP))
-        cut |= percent == exact.quantize(step, ROUND_DOWN)
+        if percent in (exact.quantize(step, ROUND_HALF_EVEN), exact.quantize(step, ROUND_HALF_UP)):
+            rounded = k
+        if percent == exact.quantize(step, ROUND_DOWN):
+            cut = k
     return rounded, cut

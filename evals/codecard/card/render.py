@@ -6,23 +6,22 @@ or because the row carries the model's name. A number that fits no row is an err
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from codecard.card.audit import own_rows
 from codecard.card.grid import Grid, read_grid
 from codecard.card.markdown import Row, find_tables, put_texts, tokens
 from codecard.card.measurements import (
     Measurement,
-    average_of,
+    by_run,
     called_like,
     find_measurement,
     same_model,
-    whole_value,
+    value_for,
     why_not_whole,
 )
-from codecard.card.numbers import Rounding, format_value, parse_number
+from codecard.card.numbers import format_value, parse_number
 from codecard.card.reported import ReportedColumn, ReportedTable, find_definition
 from codecard.model import UsageError
 
@@ -31,7 +30,6 @@ from codecard.model import UsageError
 class Change:
     """One cell that was measured. `old` and `new` are its whole texts; they may be equal."""
 
-    line: int
     row: str
     column: str
     old: str
@@ -44,18 +42,7 @@ class Rendered:
 
     document: str
     changes: tuple[Change, ...]
-    notes: tuple[str, ...] = field(default=())
-
-
-def put_cells(document: str, texts: Mapping[tuple[int, int], str]) -> str:
-    """Put cell texts into a document's tables by (line, cell index); the layout stays."""
-    places = {
-        (row.line, index): (cell.start, cell.end)
-        for table in find_tables(document)
-        for row in table.rows
-        for index, cell in enumerate(row.cells)
-    }
-    return put_texts(document, {places[key]: text for key, text in texts.items()})
+    notes: tuple[str, ...]
 
 
 def render(
@@ -70,9 +57,7 @@ def render(
     `rows` maps a row's label to the model that is measured for it. `rebold` marks the best of each column in
     which something was measured. Raises UsageError where a measurement belongs to no row of the card.
     """
-    groups: dict[tuple[str, str], list[Measurement]] = {}
-    for measurement in measured:
-        groups.setdefault((measurement.model, measurement.name), []).append(measurement)
+    groups = by_run(measured)
     changes: dict[tuple[int, int], str] = {}
     told: list[Change] = []
     notes: list[str] = []
@@ -88,7 +73,7 @@ def render(
                 by_row.setdefault(row.line, []).extend(members)
                 homeless.discard(key)
         for row in table.rows:
-            for change, place in _row_changes(grid, definition, row, by_row.get(row.line, []), notes):
+            for place, change in _row_changes(grid, definition, row, by_row.get(row.line, []), notes):
                 changes[place] = change.new
                 told.append(change)
         if rebold:
@@ -117,69 +102,42 @@ def rows_of(measurement: Measurement, grid: Grid, definition: ReportedTable, row
     return named if len(named) == 1 else []
 
 
-def show(value: Decimal, table: ReportedTable, rounding: Rounding, decimals: int | None = None) -> str:
-    """The digits of a measured value (a fraction or a rating) in a table's own unit and rounding."""
-    return format_value(value * table.scale, table.decimals if decimals is None else decimals, rounding)
-
-
 def _row_changes(
-    grid: Grid,
-    definition: ReportedTable,
-    row: Row,
-    found: list[Measurement],
-    notes: list[str],
-) -> list[tuple[Change, tuple[int, int]]]:
-    published = definition.row(grid.label(row))
-    rounding = published.rounding if published else definition.rounding
-    changed = []
+    grid: Grid, definition: ReportedTable, row: Row, found: list[Measurement], notes: list[str]
+) -> Iterator[tuple[tuple[int, int], Change]]:
+    """The places of a row's measured cells and what is written there; `notes` gets why others keep their text."""
+    label = grid.label(row)
+    rounding = definition.rounding_of(definition.row(label))
     for column in definition.columns:
-        value = value_for(column, definition, found)
-        place = _place(grid, column)
-        if place is None or place >= len(row.cells):
+        cell = grid.table.cell(row, column.name)
+        if cell is None:
             continue
-        cell = row.cells[place]
+        value = value_for(column, definition, found)
         if value is None:
-            _note_missing(column, definition, found, grid.label(row), notes)
+            notes += _why_kept(column, definition, found, label)
             continue
         shown = parse_number(cell.text)
-        if shown is None:
-            new = show(value, definition, rounding) + ("%" if _percent_signs(grid, place) else "")
-        else:
-            new = shown.dressed(show(value, definition, rounding, shown.decimals))
-        change = Change(line=row.line, row=grid.label(row), column=column.name, old=cell.text, new=new)
-        changed.append((change, (cell.start, cell.end)))
-    return changed
+        digits = format_value(value * definition.scale, shown.decimals if shown else definition.decimals, rounding)
+        percent = "%" if _percent_signs(grid, column) else ""
+        new = shown.dressed(digits) if shown else digits + percent
+        yield (cell.start, cell.end), Change(row=label, column=column.name, old=cell.text, new=new)
 
 
-def value_for(column: ReportedColumn, table: ReportedTable, found: list[Measurement]) -> Decimal | None:
-    """A column's measured value; an average is taken from the unrounded values of all its parts."""
-    if column.average:
-        return average_of(table, found)
-    return whole_value(find_measurement(found, column), column)
-
-
-def _note_missing(
-    column: ReportedColumn, table: ReportedTable, found: list[Measurement], label: str, notes: list[str]
-) -> None:
-    """Say why a cell of a measured row keeps its old text."""
-    measured = [part.name for part in table.parts if value_for(part, table, found) is not None]
+def _why_kept(column: ReportedColumn, table: ReportedTable, found: list[Measurement], label: str) -> Iterator[str]:
+    """Why a cell of a measured row keeps its old text."""
+    measured = any(value_for(part, table, found) is not None for part in table.parts)
     measurement = find_measurement(found, column)
     if column.average and measured:
-        notes.append(f"{label}: {column.name} kept, for not all of its {len(table.parts)} columns were measured")
+        yield f"{label}: {column.name} kept, for not all of its {len(table.parts)} columns were measured"
     elif measurement is not None:
         why = why_not_whole(measurement, column)
-        notes.append(f"{label}: {column.name} kept, {measurement.name} does not stand for it: {why}")
+        yield f"{label}: {column.name} kept, {measurement.name} does not stand for it: {why}"
 
 
-def _place(grid: Grid, column: ReportedColumn) -> int | None:
-    wanted = tokens(column.name)
-    names = grid.table.columns
-    return next((index for index, name in enumerate(names) if tokens(name) == wanted), None)
-
-
-def _percent_signs(grid: Grid, place: int) -> bool:
-    numbers = [parse_number(row.cells[place].text) for row in grid.table.rows if place < len(row.cells)]
-    return any(number is not None and number.percent for number in numbers)
+def _percent_signs(grid: Grid, column: ReportedColumn) -> bool:
+    cells = (grid.table.cell(row, column.name) for row in grid.table.rows)
+    numbers = (parse_number(cell.text) for cell in cells if cell)
+    return any(number.percent for number in numbers if number)
 
 
 def _rebold(grid: Grid, changes: dict[tuple[int, int], str]) -> None:

@@ -64,7 +64,6 @@ class ReportedTable:
     rows: tuple[ReportedRow, ...]
     front_matter: bool = False
     judge: str = ""
-    assumed_samples: int = 0
 
     @property
     def scale(self) -> Decimal:
@@ -85,6 +84,15 @@ class ReportedTable:
         """The published row with this label, marks and case aside."""
         wanted = tokens(label)
         return next((row for row in self.rows if tokens(row.label) == wanted), None)
+
+    def column(self, name: str) -> ReportedColumn | None:
+        """The column with this name, marks and case aside."""
+        wanted = tokens(name)
+        return next((column for column in self.columns if tokens(column.name) == wanted), None)
+
+    def rounding_of(self, row: ReportedRow | None) -> Rounding:
+        """A row's rule; the table's for a row that was not published."""
+        return row.rounding if row else self.rounding
 
     def matches(self, table: Table) -> bool:
         """Whether a Markdown table is of this kind: all measured columns, or the one under its heading."""
@@ -132,9 +140,8 @@ def _table(raw: Mapping[str, Any]) -> ReportedTable:
     columns = tuple(ReportedColumn(**column) for column in raw["columns"])
     rows = []
     for entry in raw["rows"]:
-        values = dict(entry)
-        own_rounding = Rounding(values.pop("rounding", rounding))
-        row = ReportedRow(**{**values, "cells": tuple(values["cells"])}, rounding=own_rounding)
+        typed = {"cells": tuple(entry["cells"]), "rounding": Rounding(entry.get("rounding", rounding))}
+        row = ReportedRow(**{**entry, **typed})
         if len(row.cells) != len(columns):
             raise ValueError(f"row {row.label!r} has {len(row.cells)} cells for {len(columns)} columns")
         for shown in row.cells:

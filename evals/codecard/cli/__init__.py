@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import tomllib
+from functools import cache
 from importlib import import_module
 from types import FrameType
 from typing import Annotated, Any
@@ -15,34 +17,57 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from codecard.model import CodecardError
+from codecard.paths import tasks_dir
 
 COMMANDS = {
-    "run": ("codecard.cli.run:run_app", "Ask a model, judge what it wrote, score; on the same --out again: resume."),
-    "score": ("codecard.cli.run:score_app", "Judge and score completions made elsewhere; needs no model."),
-    "report": ("codecard.cli.report:app", "Render a run again: terminal, md, html, junit, summary, json."),
-    "compare": ("codecard.cli.compare:app", "Compare two runs, paired by problem; with --gate decide."),
+    "run": (
+        "codecard.cli.run:run_command",
+        "Ask a model, judge what it wrote, score; on the same --out again: resume.",
+    ),
+    "score": ("codecard.cli.run:score_command", "Judge and score completions made elsewhere; needs no model."),
+    "report": ("codecard.cli.report:report_command", "Render a run again: terminal, md, html, junit, summary, json."),
+    "compare": ("codecard.cli.compare:compare_command", "Compare two runs, paired by problem; with --gate decide."),
     "baseline": ("codecard.cli.compare:baseline", "Baselines: small files that a gate compares with."),
-    "reproduce": ("codecard.cli.reproduce:app", "A card's numbers beside measured ones, with a verdict per cell."),
+    "reproduce": (
+        "codecard.cli.reproduce:reproduce_command",
+        "A card's numbers beside measured ones, with a verdict per cell.",
+    ),
     "card": ("codecard.cli.card:app", "Read a card, check it, write it again."),
-    "explain": ("codecard.cli.explain:app", "Which setting makes how much of the difference of two profiles."),
-    "plan": ("codecard.cli.plan:app", "What a run would take and could find out; starts nothing."),
-    "merge": ("codecard.cli.merge:app", "The shards of a run become one run folder, scored anew."),
-    "submit": ("codecard.cli.submit:app", "A run as shards on a batch system: Slurm, or this machine."),
-    "suites": ("codecard.cli.suites:app", "The suites that are there, and their options."),
-    "doctor": ("codecard.cli.doctor:app", "Prove that this machine's sandbox and database work, before a run."),
+    "explain": (
+        "codecard.cli.explain:explain_command",
+        "Which setting makes how much of the difference of two profiles.",
+    ),
+    "plan": ("codecard.cli.plan:plan_command", "What a run would take and could find out; starts nothing."),
+    "merge": ("codecard.cli.merge:merge_command", "The shards of a run become one run folder, scored anew."),
+    "submit": ("codecard.cli.submit:submit_command", "A run as shards on a batch system: Slurm, or this machine."),
+    "suites": ("codecard.cli.suites:suites_command", "The suites that are there, and their options."),
+    "doctor": (
+        "codecard.cli.doctor:doctor_command",
+        "Prove that this machine's sandbox and database work, before a run.",
+    ),
     "images": ("codecard.cli.images:app", "The sandbox images."),
-    "judge": ("codecard.suites.mt_bench.commands:app", "Judges and judgments: calibrate, export."),
 }
+MORE = "More, in docs/cli.md: --data-dir, --sandbox, --tasks, --shard, --greedy, and the options of suites."
+
+
+@cache
+def commands() -> dict[str, tuple[str, str]]:
+    """Name → where it is, and what it does: the commands above, and those that a suite's folder names."""
+    found = dict(COMMANDS)
+    for file in sorted(tasks_dir().glob("*/suite.toml")):
+        said = tomllib.loads(file.read_text(encoding="utf-8")).get("commands", {})
+        found |= {name: (command["app"], command["help"]) for name, command in said.items()}
+    return found
 
 
 class _Commands(TyperGroup):
-    """Lists its commands from the table above, and loads the one that is called."""
+    """Lists its commands, and loads the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(commands())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+        return TyperCommand(cmd_name, help=commands()[cmd_name][1]) if cmd_name in commands() else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -50,9 +75,14 @@ class _Commands(TyperGroup):
 
 
 def load_command(name: str) -> Any:
-    """The command itself, with its options."""
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    command = typer.main.get_command(getattr(import_module(module), attribute))
+    """The command itself, with its options: a function, or an application of several."""
+    module, _, attribute = commands()[name][0].partition(":")
+    found = getattr(import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False)
+        alone.command(name, epilog=MORE if name in ("run", "score") else None)(found)
+        found = alone
+    command = typer.main.get_command(found)
     command.name = name
     return command
 

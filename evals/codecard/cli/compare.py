@@ -35,7 +35,6 @@ GATE_EXIT = {
 }
 SHOWN_FLIPS = 12
 
-app = typer.Typer(add_completion=False)
 baseline = typer.Typer(
     help="Baselines: small files that a gate compares with.", no_args_is_help=True, add_completion=False
 )
@@ -44,7 +43,6 @@ baseline = typer.Typer(
 # ---------------------------------------------------------------- compare
 
 
-@app.command("compare")
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(metavar="BASE NEW", help="run folders; with --baseline only NEW")],
     gate: Annotated[bool, typer.Option("--gate", help="exit 0 no regression, 1 regression, 4 cannot tell")] = False,
@@ -211,4 +209,4 @@ def baseline_save(
     data, path = read_run(run), baseline_path(name)
     make_dir(path.parent)
     write_baseline(data, path, name)
-    typer.echo(f"{path}: {len(data.scores)} outcomes, {path.stat().st_size / 1024:.0f} KiB", err=True)
+    typer.echo(f"{path}: {len(data.samples)} outcomes, {path.stat().st_size / 1024:.0f} KiB", err=True)

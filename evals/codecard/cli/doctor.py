@@ -16,22 +16,21 @@ from codecard.languages import find_language, language_names
 from codecard.suites import find_suite, suite_names
 from codecard.text import printable
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command("doctor")
+@o.configured("languages")
 def doctor_command(
+    *,
     sandbox: Annotated[str | None, typer.Option(help="docker or bwrap; none: what a run would take")] = None,
-    languages: o.Languages = None,
     short: Annotated[bool, typer.Option("--short", help="only a good, a wrong and an early-exiting program")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="findings as JSON")] = False,
     database: Annotated[bool, typer.Option("--database", help="the database's server instead of the sandbox")] = False,
     database_url: Annotated[str | None, typer.Option("--database-url", help="with --database: this server")] = None,
     lang: Annotated[list[str] | None, typer.Option("--lang", hidden=True)] = None,
+    given: dict[str, Any],
 ) -> None:
     """Run programs whose verdicts are known; exit 3 if one gets another. Measures the host factor.
 
-    codecard doctor --languages py,cpp
+    codecard doctor --languages LANG,LANG
     """
     if database or database_url:
         _database(database_url, as_json)
@@ -42,8 +41,7 @@ def doctor_command(
     from codecard.sandbox.host import store_host_factor
 
     o.renamed("--lang", "--languages", lang)
-    given = o.listed(languages) or lang or language_names()
-    wanted = {find_language(name).name for name in given}
+    wanted = {find_language(name).name for name in given["languages"] or lang or language_names()}
     chosen = tuple(name for name in language_names() if name in wanted)
     opened = open_sandbox(sandbox, lambda text: Console(stderr=True).print(text, highlight=False))
     try:

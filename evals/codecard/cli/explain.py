@@ -4,59 +4,44 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.api import data_folder
+from codecard import api
 from codecard.cli import options as o
 from codecard.runs.explain import CompletionMeasurer, Explanation, explain
-from codecard.settings import load_profile
+from codecard.settings import RunConfig, load_profile
 from codecard.suites import find_suite
-from codecard.suites.suite import Setting
-
-app = typer.Typer(add_completion=False)
 
 
-@app.command("explain")
+@o.configured("suites", "languages", "workers", "sandbox", "data_dir")
 def explain_command(
+    *,
     a: Annotated[str, typer.Argument(help="a profile")],
     b: Annotated[str, typer.Argument(help="another profile")],
     files: Annotated[list[Path], typer.Argument(help="run folders or completion files: the same for both")],
-    suite: Annotated[str, typer.Option("--suite", help="whose completions they are")] = "multipl_e",
-    languages: o.Languages = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="programs at once")] = None,
-    sandbox: o.SandboxName = None,
-    data_dir: o.DataDir = None,
-    language: o.OldLanguage = None,
     as_json: Annotated[bool, typer.Option("--json", help="steps with their effect on each task")] = False,
+    given: dict[str, Any],
 ) -> None:
     """Score the same completions under two profiles and say which setting makes how much of the difference.
 
     codecard explain card-2024-03 strict RUN
     """
-    o.renamed("--language", "--languages", language)
-    chosen, profiles = find_suite(suite), (load_profile(a), load_profile(b))
-    parts = o.listed(languages or language)
+    config = api.one_suite(RunConfig.merged(None, given | {"profile": a}))
     console = Console(stderr=True)
 
     def told(text: str) -> None:
         console.print(text, style="dim", highlight=False, markup=False)
 
-    setting = Setting(
-        profile=profiles[0],
-        data_dir=data_folder(data_dir),
-        parts=frozenset(parts) if parts is not None else None,
-        workers=workers,
-        sandbox=sandbox,
-        say=told,
-    )
-    measurer = CompletionMeasurer(suite=chosen, setting=setting, files=files, told=told)
-    first, last = (chosen.configured(profile) for profile in profiles)
-    found = explain((profiles[0].name, profiles[1].name), first, last, measurer)
+    setting, other = api.setting_of(config, say=told), load_profile(b)
+    suite = find_suite(config.suites[0])
+    measurer = CompletionMeasurer(suite=suite, setting=setting, files=files, told=told)
+    first, last = suite.configured(setting.profile), suite.configured(other)
+    found = explain((setting.profile.name, other.name), first, last, measurer)
     if as_json:
         typer.echo(json.dumps(explanation_json(found), indent=1, ensure_ascii=False))
     else:

@@ -13,10 +13,7 @@ from codecard.cli.run import finish
 from codecard.runs.merge import merge
 from codecard.text import printable
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command("merge")
 def merge_command(
     out: Annotated[Path, typer.Argument(help="the run folder to be written; a run that it holds already is part")],
     runs: Annotated[list[Path], typer.Argument(help="run folders: shards of one run, or parts made on other machines")],

@@ -1,8 +1,9 @@
-"""Options that several commands have, under one name, and those that suites bring."""
+"""The options of the commands: fields of a run's configuration, and what suites bring; each is declared once, there."""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -12,68 +13,110 @@ from typing import Annotated, Any, get_args
 import typer
 
 from codecard.model import UsageError
-from codecard.settings import MODEL_FORMS, said_of
+from codecard.settings import HOW, WHERE, RunConfig, said_of
 from codecard.suites import find_suite, suite_names
 from codecard.suites.suite import Suite
 from codecard.text import unknown
 
-MODEL, WHAT, HOW, WHERE = "The model", "What is asked", "How it is asked", "Where and with what"
-
-Model = Annotated[str | None, typer.Option("--model", help=MODEL_FORMS, rich_help_panel=MODEL)]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option("--base-url", help="server of openai:NAME; its key is OPENAI_API_KEY", rich_help_panel=MODEL),
-]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="bfloat16, float16 or float32", rich_help_panel=MODEL)]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N", rich_help_panel=MODEL)]
-BatchSize = Annotated[
-    int | None,
-    typer.Option("--batch-size", min=1, help="rows at once; for a server: requests under way", rich_help_panel=MODEL),
-]
-SuiteNames = Annotated[
-    str | None,
-    typer.Option("--suite", help="one or several with commas; `codecard suites` lists them", rich_help_panel=WHAT),
-]
-ProfileName = Annotated[
-    str | None,
-    typer.Option("--profile", help="the protocol: card-2024-03, strict, or FILE.toml", rich_help_panel=WHAT),
-]
-Languages = Annotated[str | None, typer.Option("--languages", help="only these, with commas", rich_help_panel=WHAT)]
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="only the first N problems of each task", rich_help_panel=WHAT)
-]
-Samples = Annotated[int | None, typer.Option("--samples", help="per problem", rich_help_panel=WHAT)]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="the run folder; default: results/runs/<model>-<time>", rich_help_panel=WHERE),
-]
-WorkersOption = Annotated[
-    str | None,
-    typer.Option("--workers", help="programs at once, or ray…; default: one per core", rich_help_panel=WHERE),
-]
 Config = Annotated[
-    Path | None,
-    typer.Option("--config", help="a TOML file, or a run folder: its options", rich_help_panel=WHERE),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SUITE.OPTION=VALUE", help="a suite's own option", rich_help_panel=WHERE),
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="benchmark data; default: CODECARD_DATA, or the Hub", hidden=True)
-]
-SandboxName = Annotated[
-    str | None, typer.Option("--sandbox", help="docker or bwrap; default: docker where it runs", hidden=True)
+    Path | None, typer.Option("--config", help="a TOML file, or a run folder: its options", rich_help_panel=WHERE)
 ]
 Tasks = Annotated[
     list[Path] | None, typer.Option("--tasks", help="a folder with suites of one's own (CODECARD_TASKS)", hidden=True)
 ]
-OldLanguage = Annotated[str | None, typer.Option("--language", hidden=True)]
-MORE = "More, in docs/cli.md: --data-dir, --sandbox, --tasks, --shard, --greedy, and the options of suites."
+Command = Callable[..., None]
+
+
+# ---------------------------------------------------------------- fields of a run's configuration
+
+
+def with_parameters(name: str, parameters: Mapping[str, inspect.Parameter]) -> Callable[[Command], Command]:
+    """Give a command these options before its own; their values arrive as its argument `name`, by key."""
+
+    def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        kept = [parameter for parameter in own.parameters.values() if parameter.name != name]
+        shown = [*parameters.values(), *kept]
+
+        def wrapped(**given: Any) -> None:
+            values = {key: given.pop(parameter.name) for key, parameter in parameters.items()}
+            command(**given, **{name: values})
+
+        wrapped.__doc__, wrapped.__name__ = command.__doc__, command.__name__
+        wrapped.__signature__ = own.replace(parameters=shown)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        return wrapped
+
+    return decorate
+
+
+def parameter(name: str, kind: Any, option: Any, default: Any = None) -> inspect.Parameter:
+    annotation: Any = Annotated[kind if default is not None else kind | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def configured(*names: str) -> Callable[[Command], Command]:
+    """Give a command an option for each of these fields of `RunConfig`; those given arrive as `given`, by field.
+
+    Those that ask for suites also take `--tasks`, those with a temperature `--greedy`, and those with languages the old
+    `--language`.
+    """
+    parameters = {name: _of_field(name) for name in names}
+    if "suites" in names:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters["tasks"] = inspect.Parameter("given_tasks", kind, default=None, annotation=Tasks)
+    if "temperature" in names:
+        parameters["greedy"] = _hidden("--greedy", bool, "temperature 0")
+    if "languages" in names:
+        parameters["language"] = _hidden("--language", str, "the old name of --languages")
+
+    def decorate(command: Command) -> Command:
+        def read(*, given: dict[str, Any], **others: Any) -> None:
+            command(given=_read(given), **others)
+
+        read.__doc__, read.__name__ = command.__doc__, command.__name__
+        read.__signature__ = inspect.signature(command, eval_str=True)  # type: ignore[attr-defined]
+        return with_parameters("given", parameters)(read)
+
+    return decorate
+
+
+def _of_field(name: str) -> inspect.Parameter:
+    declared = RunConfig.model_fields[name]
+    flag, panel = said_of(declared, "flag") or f"--{name.replace('_', '-')}", said_of(declared, "panel")
+    least = next((found.ge for found in declared.metadata if hasattr(found, "ge")), None)
+    kind = next(k for k in (get_args(declared.annotation) or (declared.annotation,)) if k is not type(None))
+    kind = list[str] if name == "set" else kind if kind in (int, float) else str
+    shape = "SUITE.OPTION=VALUE" if name == "set" else None
+    option = typer.Option(
+        flag, min=least, metavar=shape, help=declared.description, hidden=not panel, rich_help_panel=panel or None
+    )
+    return parameter(f"given_{name}", kind, option)
+
+
+def _hidden(flag: str, kind: Any, about: str) -> inspect.Parameter:
+    return parameter(f"given_{flag.strip('-')}", kind, typer.Option(flag, help=about, hidden=True))
+
+
+def _read(given: dict[str, Any]) -> dict[str, Any]:
+    """Values by field, as `RunConfig` takes them."""
+    use_tasks(given.pop("tasks", None))
+    if given.pop("greedy", None):
+        if given["temperature"]:
+            raise UsageError(f"--greedy is temperature 0, and --temperature {given['temperature']:g} is given")
+        given["temperature"] = 0.0
+    renamed("--language", "--languages", old := given.pop("language", None))
+    if "languages" in given:
+        given["languages"] = listed(given["languages"] or old)
+    if given.get("suites") is not None:
+        given["suites"] = [name.strip() for name in given["suites"].split(",") if name.strip()]
+    if "set" in given:
+        given["set"] = parse_sets(given["set"])
+    return given
 
 
 def listed(given: str | None) -> list[str] | None:
-    """`py,cpp` as a list; None where nothing was given. UsageError for an empty one."""
+    """`a,b` as a list; None where nothing was given. UsageError for an empty one."""
     if given is None:
         return None
     names = [name.strip() for name in given.split(",") if name.strip()]
@@ -90,8 +133,6 @@ def renamed(old: str, new: str, value: Any) -> None:
 
 def use_tasks(folders: list[Path] | None) -> None:
     """Make folders of the user's own suites known, here and in processes that are started."""
-    import os
-
     for folder in folders or []:
         if not folder.is_dir():
             raise UsageError(f"--tasks {folder}: no such folder")
@@ -109,7 +150,7 @@ def parse_sets(given: list[str] | None) -> dict[str, dict[str, Any]]:
     for text in given or []:
         match = re.fullmatch(r"([\w-]+)\.(\w+)=(.*)", text, re.DOTALL)
         if match is None:
-            raise UsageError(f"--set {text}: expected SUITE.OPTION=VALUE, such as sql.version=newest")
+            raise UsageError(f"--set {text}: expected SUITE.OPTION=VALUE")
         suite, name, value = match.groups()
         fields = find_suite(suite).options.model_fields
         if name not in fields:
@@ -130,38 +171,27 @@ def suite_flags() -> dict[str, list[tuple[Suite, str, Any]]]:
     return found
 
 
-def with_suite_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_suite_flags(command: Command) -> Command:
     """Give a command one option for each flag of a suite; the values arrive as `flags`, by flag."""
-    own = inspect.signature(command, eval_str=True)
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "flags"]
-    added = {_parameter(flag, options[0][2]): flag for flag, options in suite_flags().items()}
-
-    def wrapped(**given: Any) -> None:
-        values = {flag: given.pop(parameter.name) for parameter, flag in added.items()}
-        command(**given, flags={flag: value for flag, value in values.items() if value is not None})
-
-    wrapped.__doc__ = command.__doc__
-    wrapped.__name__ = command.__name__
-    wrapped.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
-    return wrapped
+    added = {flag: _of_suite(flag, options[0][2]) for flag, options in suite_flags().items()}
+    return with_parameters("flags", added)(command)
 
 
-def _parameter(flag: str, declared: Any) -> inspect.Parameter:
+def _of_suite(flag: str, declared: Any) -> inspect.Parameter:
     kinds = [kind for kind in (get_args(declared.annotation) or (declared.annotation,)) if kind in (bool, int, float)]
     kind: Any = kinds[0] if kinds else str
-    shown = typer.Option(flag, help=declared.description, hidden=not said_of(declared, "shown"), rich_help_panel=HOW)
-    name = flag.strip("-").replace("-", "_")
-    if kind is bool:
-        shown = typer.Option(f"{flag}/--no-{flag[2:]}", help=declared.description, hidden=True)
-    annotation: Any = Annotated[kind | None, shown]
-    return inspect.Parameter(f"flag_{name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    shown = bool(said_of(declared, "shown")) and kind is not bool
+    said = f"{flag}/--no-{flag[2:]}" if kind is bool else flag
+    option = typer.Option(said, help=declared.description, hidden=not shown, rich_help_panel=HOW)
+    return parameter(f"flag_{flag.strip('-').replace('-', '_')}", kind, option)
 
 
 def sets_of_flags(flags: Mapping[str, Any], suites: list[str]) -> dict[str, dict[str, Any]]:
     """The flags that were given as options of the suites asked for. UsageError where none of these has it."""
     known, found = suite_flags(), dict[str, dict[str, Any]]()
     for flag, value in flags.items():
+        if value is None:
+            continue
         owners = [(suite, name, declared) for suite, name, declared in known[flag] if suite.name in suites]
         if not owners:
             names = ", ".join(dict.fromkeys(suite.name for suite, _, _ in known[flag]))

@@ -2,98 +2,70 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from codecard.api import data_folder
+from codecard import api
 from codecard.cli import options as o
 from codecard.generate import GenerationRequest, Opening, open_generator
 from codecard.model import CodecardError, UsageError
 from codecard.runs.planning import Given, Observed, SuitePlan, observe, plan_suite
 from codecard.runs.probe import Rate, probe
-from codecard.settings import ModelSpec, load_profile
+from codecard.settings import RunConfig
 from codecard.suites import card_suites, find_suite, suite_names
-from codecard.suites.suite import Asked, Setting
+from codecard.suites.suite import Setting, Suite
 
-app = typer.Typer(add_completion=False)
+ASKED = (
+    "suites", "profile", "languages", "samples", "limit", "temperature", "max_new_tokens", "model", "base_url", "dtype",
+    "device", "batch_size", "workers", "set", "data_dir",
+)  # fmt: skip
 
 
-@app.command("plan")
+@o.configured(*ASKED)
 def plan_command(
-    suite: o.SuiteNames = None,
-    profile: o.ProfileName = "card-2024-03",
-    languages: o.Languages = None,
-    samples: o.Samples = None,
-    limit: o.Limit = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0.0, help="0 is greedy: one sample", rich_help_panel=o.HOW)
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="tokens of a completion", rich_help_panel=o.HOW)
-    ] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="temperature 0", hidden=True)] = False,
+    *,
     like: Annotated[Path | None, typer.Option("--like", help="a run whose lengths and rates are taken")] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option("--tokens-per-second", min=0.001, help="of the whole machine; else --like's")
     ] = None,
-    model: o.Model = None,
-    base_url: o.BaseUrl = None,
-    dtype: o.Dtype = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="programs at once; default: cores")] = None,
     judge_price_in: Annotated[float | None, typer.Option("--judge-price-in", min=0, help="a million tokens")] = None,
     judge_price_out: Annotated[float | None, typer.Option("--judge-price-out", min=0, help="a million tokens")] = None,
-    sets: o.Sets = None,
-    data_dir: o.DataDir = None,
-    tasks: o.Tasks = None,
     as_json: Annotated[bool, typer.Option("--json", help="a list of suites")] = False,
+    given: dict[str, Any],
 ) -> None:
     """Requests, tokens, time, judge cost, disk and the smallest change a run could detect. Starts nothing.
 
     With --model the times are those of that model on this machine: it is asked for ten seconds.
     """
-    o.use_tasks(tasks)
-    parts = o.listed(languages)
-    setting = Setting(
-        profile=load_profile(str(profile)),
-        model=ModelSpec.parse(model) if model else None,
-        asked=Asked(samples=samples, temperature=0.0 if greedy else temperature, max_new_tokens=max_new_tokens),
-        data_dir=data_folder(data_dir),
-        parts=frozenset(parts) if parts is not None else None,
+    config = RunConfig.merged(None, given)
+    setting = api.setting_of(config)
+    suites = [find_suite(name) for name in dict.fromkeys(config.suites or card_suites())]
+    chosen = [(found, found.configured(setting.profile, config.set.get(found.name))) for found in suites]
+    rate = measured_rate(setting, suites, api.opening_of(config)) if setting.model is not None else None
+    known = Given(
+        limit=config.limit,
+        parts=setting.parts,
+        tokens_per_second=tokens_per_second,
+        rate=rate,
+        batch_size=config.batch_size or 1,
+        workers=setting.workers or os.cpu_count() or 1,
+        judge_price_in=judge_price_in,
+        judge_price_out=judge_price_out,
     )
-    given_sets = o.parse_sets(sets)
-    names = [name.strip() for name in suite.split(",") if name.strip()] if suite else card_suites()
-    suites = [find_suite(name) for name in dict.fromkeys(names)]
-    chosen = [(found, found.configured(setting.profile, given_sets.get(found.name))) for found in suites]
-    rate = None
-    if setting.model is not None:
-        opening = Opening(dtype=dtype, device=device, batch_size=batch_size, base_url=base_url)
-        rate = measured_rate(setting, [found.name for found, _ in chosen], opening)
     plans = []
     for found, options in chosen:
-        asking = found.asking(setting, options)
-        given = Given(
-            samples=asking.samples,
-            limit=limit,
-            parts=setting.parts,
-            tokens_per_second=tokens_per_second,
-            rate=rate,
-            batch_size=batch_size or 1,
-            workers=workers or os.cpu_count() or 1,
-            judge_price_in=judge_price_in,
-            judge_price_out=judge_price_out,
-        )
         observed = observe(like, found.name) if like else Observed()
-        plans.append(plan_suite(found, found.lengths(options), given, observed))
+        samples = found.asking(setting, options).samples
+        plans.append(plan_suite(found, found.lengths(options), replace(known, samples=samples), observed))
     if as_json:
         typer.echo(json.dumps([asdict(plan) for plan in plans], indent=1))
         return
@@ -105,24 +77,18 @@ def plan_command(
         )  # fmt: skip
 
 
-def measured_rate(setting: Setting, wanted: list[str], opening: Opening) -> Rate:
+def measured_rate(setting: Setting, wanted: list[Suite], opening: Opening) -> Rate:
     """Ten seconds with the model, on prompts of these suites, or of another one whose data are at hand."""
     assert setting.model is not None
     requests: list[GenerationRequest] = []
-    for name in [*wanted, *suite_names()]:
-        found = find_suite(name)
-        try:
+    for found in [*wanted, *map(find_suite, suite_names())]:
+        with contextlib.suppress(CodecardError):
             requests = requests or found.typical(setting, found.configured(setting.profile))
-        except CodecardError:
-            continue
     if not requests:
         raise UsageError("no prompts to ask the model with")
     Console(stderr=True).print(f"asking {setting.model.text} for ten seconds …", style="dim", highlight=False)
-    generator = open_generator(setting.model, opening)
-    try:
+    with contextlib.closing(open_generator(setting.model, opening)) as generator:
         return probe(generator, requests)
-    finally:
-        generator.close()
 
 
 def show_plans(console: Console, plans: list[SuitePlan]) -> None:

@@ -13,9 +13,7 @@ from rich.console import Console
 from codecard.files import write_text
 from codecard.model import UsageError
 from codecard.report.reported import reported_numbers
-from codecard.runs.reading import RunData, read_run, scores_json
-
-app = typer.Typer(add_completion=False)
+from codecard.runs.reading import Run, read_run, scores_json
 
 
 class Format(StrEnum):
@@ -30,7 +28,6 @@ class Format(StrEnum):
 FILES = {Format.HTML: "report.html", Format.JUNIT: "junit.xml", Format.SUMMARY: "summary.md", Format.MD: "tables.md"}
 
 
-@app.command("report")
 def report_command(
     run: Annotated[Path, typer.Argument(help="the run folder")],
     format: Annotated[list[Format] | None, typer.Option("--format", help="several may be given")] = None,
@@ -59,7 +56,7 @@ def report_command(
             typer.echo(str(target))
 
 
-def _render(data: RunData, chosen: Format, *, fail_wrong: bool) -> str:
+def _render(data: Run, chosen: Format, *, fail_wrong: bool) -> str:
     if chosen is Format.MD:
         return data.markdown()
     if chosen is Format.HTML:
@@ -77,7 +74,7 @@ def _render(data: RunData, chosen: Format, *, fail_wrong: bool) -> str:
     return text
 
 
-def _run_json(data: RunData) -> dict[str, Any]:
+def _run_json(data: Run) -> dict[str, Any]:
     return {
         "run": data.name,
         "manifest": data.manifest.row(),

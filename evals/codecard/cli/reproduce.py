@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from rich.text import Text
 from codecard import api
 from codecard.card.assumptions import (
     ASSUMPTIONS,
+    Assumption,
     Value,
     assumptions_of,
     checked_assumptions,
@@ -36,7 +36,6 @@ from codecard.settings import RunConfig
 from codecard.stats.reproduction import Rung, Settings
 from codecard.suites import find_suite
 
-app = typer.Typer(add_completion=False)
 PROFILE = "card-2024-03"
 STYLES = {
     Rung.EXACT: "green",
@@ -48,25 +47,7 @@ STYLES = {
 }
 
 
-def with_assumption_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each assumption; their values arrive as `assumed`, by name."""
-    own = inspect.signature(command, eval_str=True)
-    kept = [parameter for parameter in own.parameters.values() if parameter.name != "assumed"]
-    added = [_option(assumption.name) for assumption in ASSUMPTIONS if assumption.name != "row_model"]
-
-    def wrapped(**given: Any) -> None:
-        assumed = {parameter.name: given.pop(parameter.name) for parameter in added}
-        command(**given, assumed=assumed)
-
-    wrapped.__doc__ = command.__doc__
-    wrapped.__name__ = command.__name__
-    wrapped.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *added]}
-    return wrapped
-
-
-def _option(name: str) -> inspect.Parameter:
-    assumption = next(a for a in ASSUMPTIONS if a.name == name)
+def _parameter(assumption: Assumption) -> inspect.Parameter:
     kind: Any = str if assumption.default is None else type(assumption.default)
     if assumption.name in ("max_new_tokens", "num_columns"):
         kind = int
@@ -74,26 +55,21 @@ def _option(name: str) -> inspect.Parameter:
     flags = [assumption.flag if kind is not bool else f"{assumption.flag}/--no-{assumption.flag[2:]}"]
     flags += [assumption.old] if assumption.old else []
     option = typer.Option(*flags, help=assumption.question + note, rich_help_panel=f"Assumptions: {assumption.suite}")
-    annotation: Any = Annotated[kind | None if assumption.default is None else kind, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=assumption.default, annotation=annotation)
+    return o.parameter(assumption.name, kind, option, assumption.default)
 
 
-@app.command("reproduce")
-@with_assumption_flags
+@o.configured("model", "base_url", "device", "batch_size", "limit", "workers")
+@o.with_parameters("assumed", {a.name: _parameter(a) for a in ASSUMPTIONS if a.name != "row_model"})
 def reproduce_command(
     *,
     card: CardFile,
     measured: With = None,
-    model: Annotated[str | None, typer.Option("--model", help="run this model first (resumes on --run)")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="the run folder of --model")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="of each task: such a run judges nothing")] = None,
-    base_url: o.BaseUrl = None,
-    device: o.Device = None,
-    batch_size: o.BatchSize = None,
-    workers: o.WorkersOption = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the folder of the runs of --model, resumed there")] = None,
+    config: o.Config = None,
     row: RowNames = None,
     out: Annotated[Path | None, typer.Option("--out", help="also write the tables as Markdown")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="a list of cells")] = False,
+    given: dict[str, Any],
     assumed: dict[str, Value],
 ) -> None:
     """Judge every number of a card: reported beside measured, from given runs or from a run made now."""
@@ -104,9 +80,8 @@ def reproduce_command(
         raise UsageError(f"{card}: no table that codecard knows ({', '.join(t.heading for t in known)})")
     paths = list(measured or [])
     not_run: list[str] = []
-    if model is not None:
-        given = {"base_url": base_url, "device": device, "batch_size": batch_size, "workers": workers, "limit": limit}
-        made, not_run = run_protocols(list(tables.values()), model, run, values, given)
+    if given["model"] is not None or config is not None:
+        made, not_run = run_protocols(list(tables.values()), RunConfig.merged(config, given), run, values)
         paths += made
     choices = Choices(
         rows=parse_rows(row),
@@ -130,7 +105,7 @@ def reproduce_command(
 
 
 def run_protocols(
-    tables: list[ReportedTable], model: str, run: Path | None, values: dict[str, Value], given: dict[str, Any]
+    tables: list[ReportedTable], config: RunConfig, run: Path | None, values: dict[str, Value]
 ) -> tuple[list[Path], list[str]]:
     """Run or resume every suite that the card's tables need, each in a folder of its own under `run`.
 
@@ -140,17 +115,15 @@ def run_protocols(
     suites = list(dict.fromkeys(table.suite for table in tables))
     for suite in suites:
         refuse_what_cannot_run(suite, values)
-    root = run or api.RUNS / ("reproduce-" + "".join(c if c.isalnum() else "-" for c in model))
+    root = run or api.RUNS / ("reproduce-" + "".join(c if c.isalnum() else "-" for c in str(config.model)))
     done, notes = [], []
     for suite in suites:
         out = root / suite
-        asked = find_suite(suite).assumed(values)
-        config = RunConfig.merged(
-            None, given | asked | {"model": model, "suites": [suite], "profile": PROFILE, "out": str(out)}
-        )
+        own = find_suite(suite).assumed(values) | {"suites": [suite], "profile": PROFILE, "out": str(out)}
+        asked = RunConfig.merged(None, config.model_dump(exclude_none=True) | own)
         try:
             with TerminalWatcher(Console(stderr=True)) as watcher:
-                made = api.run_config(config, watcher, o.arguments())
+                made = api.run_config(asked, watcher, o.arguments())
             show_run(Console(stderr=True), made)
             if made.missing:
                 notes.append(f"{suite} is not whole: {made.missing}")

@@ -16,10 +16,8 @@ from codecard.model import InfrastructureError, UsageError
 from codecard.text import unknown
 
 OURS = ("--out", "--shard")
-app = typer.Typer(add_completion=False)
 
 
-@app.command("submit")
 def submit_command(
     arguments: Annotated[list[str], typer.Argument(metavar="-- RUN OPTIONS", help="as for codecard run")],
     shards: Annotated[int, typer.Option("--shards", min=1, help="how many jobs")],

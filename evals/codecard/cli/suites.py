@@ -15,10 +15,7 @@ from codecard.settings import role_of, said_of
 from codecard.suites import find_suite, suite_names
 from codecard.suites.suite import Suite
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command("suites")
 def suites_command(
     name: Annotated[str | None, typer.Argument(help="one suite, with its tasks and options")] = None,
     tasks: o.Tasks = None,
@@ -26,7 +23,7 @@ def suites_command(
 ) -> None:
     """List the suites, or one suite's tasks and options.
 
-    codecard suites sql
+    codecard suites NAME
     """
     o.use_tasks(tasks)
     suites = [find_suite(given) for given in ([name] if name else suite_names())]

@@ -24,9 +24,7 @@ class Feeder:
     as soon as there is nothing to hand out, and `work` is called again for what comes later.
     """
 
-    def __init__(
-        self, work: Callable[[Iterator[tuple[int, Any]]], Iterator[tuple[int, Any]]], *, patient: bool
-    ) -> None:
+    def __init__(self, work: Work, *, patient: bool) -> None:
         self._work, self._patient = work, patient
         self._inbox: queue.Queue[tuple[int, Any] | None] = queue.Queue()
         self._outbox: queue.Queue[tuple[int, Any] | BaseException] = queue.Queue()

@@ -80,8 +80,8 @@ class Cluster:
             if row["Alive"]:
                 has = row.get("Resources", {})
                 name = f"{row['NodeManagerHostname']} ({row['NodeID'][:6]})"
-                node = Node(id=row["NodeID"], name=name, cpus=int(has.get("CPU", 0)), gpus=int(has.get("GPU", 0)))
-                found.append(node)
+                cpus, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+                found.append(Node(id=row["NodeID"], name=name, cpus=cpus, gpus=gpus))
         return sorted(found, key=lambda node: node.id)
 
     def generating(self, node: Node) -> int:
@@ -109,7 +109,7 @@ class Cluster:
             if self.ray.is_initialized():
                 raise
             raise InfrastructureError(
-                f"the cluster is gone ({_line(error)}); the same command goes on from here, on another one too"
+                f"the cluster is gone ({first_line(error)}); the same command goes on from here, on another one too"
             ) from None
 
     def kill(self, handle: Any) -> None:
@@ -171,7 +171,7 @@ def _knock(address: str) -> None:
 
 
 def _nobody(address: str, error: Exception) -> InfrastructureError:
-    cause = _line(error)
+    cause = first_line(error)
     if address == "local":
         return InfrastructureError(f"Ray could not start here: {cause}")
     return InfrastructureError(
@@ -180,5 +180,6 @@ def _nobody(address: str, error: Exception) -> InfrastructureError:
     )
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def first_line(error: Exception, most: int = 200) -> str:
+    """What another's error says, in one line of at most so many characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -8,6 +8,7 @@ yielded once, whoever finished it. Rows that three actors died of, on nodes that
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -38,15 +39,12 @@ class Source(Protocol):
     @property
     def ended(self) -> bool:
         """Nothing will come any more."""
-        ...
 
     def waiting(self) -> int | None:
         """Rows that can be taken, where that is known: shares shrink with it, so that no actor is last by far."""
-        ...
 
     def take(self, count: int) -> list[Any]:
         """Up to `count` rows, more where they belong together; empty while there are none."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -71,19 +69,15 @@ class Crew(Protocol):
 
     def per_node(self, node: Node) -> int:
         """How many a node has."""
-        ...
 
     def start(self, node: Node) -> Any:
         """One more. It has `open() -> facts`, and `step` and `close` as a `Feeder` has them."""
-        ...
 
     def agree(self, first: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
         """Why an actor with these facts may not work beside the first, or nothing."""
-        ...
 
     def ahead(self, node: Node) -> int:
         """How many rows an actor there holds at most."""
-        ...
 
 
 class Pool:
@@ -94,10 +88,10 @@ class Pool:
         self.facts: dict[str, Any] = {}
         """Those of the first actor that opened, with which all others agree."""
         self._members: list[Member] = []
-        self._failures: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
         self._back: deque[Task] = deque()
         self._last: CodecardError | None = None
-        self._ticket = 0
+        self._tickets = itertools.count()
         self._looked = self._seen = -START_S
         self._stop = threading.Event()
         self._calls = threading.Lock()
@@ -154,7 +148,7 @@ class Pool:
         self._looked = time.monotonic()
         served = Counter(member.node.id for member in self._members)
         for node in self.cluster.nodes():
-            if self._failures.get(node.id, 0) < FAILURES:
+            if self._failures[node.id] < FAILURES:
                 for _ in range(self._crew.per_node(node) - served[node.id]):
                     handle = self._crew.start(node)
                     self._members.append(Member(node=node, handle=handle, call=handle.open.remote()))
@@ -171,13 +165,10 @@ class Pool:
         tasks = [self._back.popleft() for _ in range(min(room, len(self._back)))]
         if room > len(tasks):
             tasks += [Task(row=row) for row in source.take(room - len(tasks))]
-        items = []
-        for task in tasks:
-            self._ticket += 1
-            member.held[self._ticket] = task
-            items.append((self._ticket, task.row))
+        given = {next(self._tickets): task for task in tasks}
+        member.held |= given
         if member.held:
-            member.call = member.handle.step.remote(items, STEP_S)
+            member.call = member.handle.step.remote([(ticket, task.row) for ticket, task in given.items()], STEP_S)
 
     def _collect(self, *, strict: bool = False) -> list[tuple[Any, Any]]:
         """What came back within a moment."""
@@ -246,7 +237,7 @@ class Pool:
             return
         self._last = InfrastructureError(f"{name}: {cause or ' '.join(str(error).split())[-300:]}")
         refused = cause is not None and not member.open
-        self._failures[member.node.id] = FAILURES if refused else self._failures.get(member.node.id, 0) + 1
+        self._failures[member.node.id] = FAILURES if refused else self._failures[member.node.id] + 1
         self.cluster.say(f"{self._last}; {'the node is left out' if refused else f'{len(tasks)} rows run again'}")
         for task in tasks:
             task.deaths += 1

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codecard.cluster.nodes import first_line
 from codecard.model import InfrastructureError, UsageError
 
 SYSTEMS = ("slurm", "local", "debug")
@@ -62,7 +63,7 @@ class Submitted:
         try:
             code, last = self.job.result()
         except Exception as error:  # submitit's kinds of a job that never answered
-            return " ".join(str(error).split())[:300] or type(error).__name__
+            return first_line(error, 300)
         return "" if code == 0 else last or f"exit code {code}"
 
 
@@ -88,8 +89,10 @@ def submit(
             logs.rmdir()
             out.rmdir()
         if isinstance(error, RuntimeError):
-            raise InfrastructureError(f"{system or 'the batch system'} cannot be used: {_line(error)}") from None
-        raise UsageError(f"--set: {_line(error)}") from None
+            raise InfrastructureError(
+                f"{system or 'the batch system'} cannot be used: {first_line(error, 300)}"
+            ) from None
+        raise UsageError(f"--set: {first_line(error, 300)}") from None
     folders = [out.resolve() / "shards" / str(index) for index in range(shards)]
     try:
         with executor.batch():
@@ -97,17 +100,11 @@ def submit(
             jobs = [executor.submit(ShardJob(arguments=(*arguments, *options))) for options in own]
         return [Submitted(out=folder, job=job) for folder, job in zip(folders, jobs, strict=True)]
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        raise InfrastructureError(f"the jobs were not accepted: {_line(error)}") from None
+        raise InfrastructureError(f"the jobs were not accepted: {first_line(error, 300)}") from None
 
 
 def _typed(value: str) -> int | float | str:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(value)
-        except ValueError:
-            continue
     return value
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,12 +1,11 @@
 """Who asks a model: the backends by name, each behind one line, and those that installed packages add.
 
-A backend is the function `open_model(spec, opening) -> Generator` of its adapter's module. One of the user's own is
+A backend is the callable `open_model(spec, opening) -> Generator` of its adapter's module. One of the user's own is
 named by the entry point `codecard.generators` (the entry's name is the prefix: `mine:…`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "codecard.generators"
 BACKENDS = {
     "hf": "codecard.generate.transformers_",
-    "hf-naive": "codecard.generate.naive",
+    "hf-naive": "codecard.generate.transformers_",
     "vllm": "codecard.generate.vllm_",
     "openai": "codecard.generate.openai_",
     "lm-eval": "codecard.generate.lm_eval_generator",
@@ -55,22 +54,20 @@ def open_generator(model: str | ModelSpec, opening: Opening | None = None, **giv
     opening = replace(opening or Opening(), **given)
     if opening.base_url is not None and spec.backend in BACKENDS and spec.backend != "openai":
         raise UsageError(f"model {spec.text!r} has no base URL; it belongs to openai:NAME")
+    if opening.batch_size is not None and opening.batch_size < 1:
+        raise UsageError(f"batch size must be at least 1, not {opening.batch_size}")
+    made: Generator
     if opening.cluster is not None and spec.backend not in FROM_HERE:
-        on_nodes: Generator = import_module("codecard.generate.ray_").RayGenerator(opening.cluster, spec.text, opening)
-        return on_nodes
-    return _opener(spec)(spec, opening)
-
-
-def _opener(spec: ModelSpec) -> Callable[[ModelSpec, Opening], Generator]:
-    if spec.backend in BACKENDS:
-        opener: Callable[[ModelSpec, Opening], Generator] = import_module(BACKENDS[spec.backend]).open_model
-        return opener
-    added = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-    if spec.backend not in added:
-        known = [*BACKENDS, *added]
-        raise UsageError(f"model {spec.text!r}: {unknown('backend', spec.backend, known)}; expected {MODEL_FORMS}")
-    loaded: Callable[[ModelSpec, Opening], Generator] = added[spec.backend].load()
-    return loaded
+        made = import_module("codecard.generate.ray_").RayGenerator(opening.cluster, spec.text, opening)
+    elif spec.backend in BACKENDS:
+        made = import_module(BACKENDS[spec.backend]).open_model(spec, opening)
+    else:
+        added = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if spec.backend not in added:
+            why = unknown("backend", spec.backend, [*BACKENDS, *added])
+            raise UsageError(f"model {spec.text!r}: {why}; expected {MODEL_FORMS}")
+        made = added[spec.backend].load()(spec, opening)
+    return made
 
 
 def locate(spec: ModelSpec) -> tuple[str, str | None, str]:

@@ -93,12 +93,8 @@ def _tokenizer(gguf: Path) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [
-            Digits(individual_digits=True),
-            ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True),
-        ]
-    )
+    words = ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=True)
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), words])
     return tokenizer
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from codecard.generate.backends import Opening
-from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, no_answer, quiet
+from codecard.generate.lm_eval_library import VERSION, library, model_class, no_answer, quiet
 from codecard.generate.loading import folder_hash
-from codecard.generate.port import GenerationRequest, Generator
+from codecard.generate.port import GenerationRequest, Generator, first_line
 from codecard.generate.prompts import room, tokenizer_print
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, UsageError
 from codecard.settings import ModelSpec
@@ -27,27 +28,24 @@ _SECRET = ("key", "token", "secret", "password", "auth", "header")
 
 
 class LmEvalGenerator(Generator):
-    """Asks the model that `spec`, `TYPE[,NAME=VALUE…]` in lm-eval's own words, names.
+    """Asks the model that the spec, `TYPE[,NAME=VALUE…]` in lm-eval's own words, names.
 
     A limit that counts the prompt's tokens needs a model type that has its tokenizer here. Where it has one, a
     prompt that leaves no room gives an empty completion that ends by length; where it has none, what becomes of
     such a prompt is lm-eval's and the server's affair.
     """
 
-    def __init__(
-        self, spec: str, *, dtype: str | None = None, device: str | None = None, batch_size: int | None = None
-    ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch size must be at least 1, not {batch_size}")
-        self._kind, _, written = spec.partition(",")
+    def __init__(self, spec: ModelSpec, opening: Opening) -> None:
+        self._kind, _, written = spec.name.partition(",")
         with quiet():
             library(f"lm-eval:{self._kind}")
             self._arguments = _arguments(self._kind, written)
-            made = model_class(self._kind)
-            given = {"batch_size": batch_size, "device": device or _device(self._kind), "dtype": dtype}
+            device = opening.device or _device(self._kind)
+            given = {"batch_size": opening.batch_size, "device": device, "dtype": opening.dtype}
             given = {name: value for name, value in given.items() if name not in self._arguments}
+            kind = model_class(self._kind)
             try:
-                self._model: Any = made.create_from_arg_string(written, given)
+                self._model: Any = kind.create_from_arg_string(written, given)
             except ImportError as error:
                 raise InfrastructureError(f"lm-eval:{self._kind} needs {error.name or first_line(error)}") from error
             except Exception as error:  # the zoo's many kinds; all mean that there is no such model
@@ -81,20 +79,10 @@ class LmEvalGenerator(Generator):
         """Yield completions a window at a time. `UsageError` for a sampled request, or one of the wrong style."""
         pending = iter(requests)
         while window := list(itertools.islice(pending, self._window)):
-            self._open()
             for style in PromptStyle:  # apart: lm-eval looks at a batch's first prompt to see whether it has its BOS
-                rows: list[tuple[GenerationRequest, str, int, int | None]] = []
-                for request in (one for one in window if one.style is style):
-                    text = self._text(request)
-                    limit, counted = self._limit(request, text)
-                    if limit < 1:
-                        yield request.completion("", FinishReason.LENGTH, prompt_tokens=counted, new_tokens=0)
-                    else:
-                        rows.append((request, text, limit, counted))
-                yield from self._answers(rows)
+                yield from self._answers([request for request in window if request.style is style])
 
     def close(self) -> None:
-        """Let go of the model and its memory."""
         self._model = None
 
     def _open(self) -> Any:
@@ -102,37 +90,33 @@ class LmEvalGenerator(Generator):
             raise UsageError(f"generator for lm-eval:{self._kind} is closed")
         return self._model
 
-    def _answers(self, rows: list[tuple[GenerationRequest, str, int, int | None]]) -> Iterator[Completion]:
+    def _answers(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         from lm_eval.api.instance import Instance
 
+        model = self._open()
+        rows: list[tuple[GenerationRequest, int | None]] = []
+        asked: list[Instance] = []
+        for request in requests:
+            text = self._text(request)
+            limit, counted = self._limit(request, text)
+            if limit < 1:
+                yield request.completion("", FinishReason.LENGTH, prompt_tokens=counted, new_tokens=0)
+                continue
+            stops = [stop for stop in request.stops if stop]
+            options = {"until": stops, "max_gen_toks": limit, "do_sample": False, "temperature": 0.0}
+            asked.append(Instance(request_type="generate_until", doc={}, arguments=(text, options), idx=len(asked)))
+            rows.append((request, counted))
         if not rows:
             return
-        asked = [
-            Instance(
-                request_type="generate_until",
-                doc={},
-                arguments=(
-                    text,
-                    {
-                        "until": [stop for stop in request.stops if stop],
-                        "max_gen_toks": limit,
-                        "do_sample": False,
-                        "temperature": 0.0,
-                    },
-                ),
-                idx=place,
-            )
-            for place, (request, text, limit, _) in enumerate(rows)
-        ]
         try:
             with quiet():
-                texts = self._open().generate_until(asked)
+                texts = model.generate_until(asked)
         except (AssertionError, NotImplementedError) as error:
             raise UsageError(f"lm-eval:{self._kind} cannot be asked so: {first_line(error)}") from error
         except Exception as error:
             raise InfrastructureError(f"lm-eval:{self._kind} failed: {first_line(error)}") from error
         nothing = no_answer()
-        for (request, _, _, counted), text in zip(rows, texts, strict=True):
+        for (request, counted), text in zip(rows, texts, strict=True):
             if not nothing or text != nothing:  # else the sample is missing
                 yield request.completion(str(text), FinishReason.UNKNOWN, prompt_tokens=counted)
 
@@ -147,7 +131,7 @@ class LmEvalGenerator(Generator):
             if not request.prompt:
                 raise UsageError(f"{where}: the prompt is empty")
             return request.prompt
-        turns = [{"role": message.role, "content": message.content} for message in request.prompt]
+        turns = [asdict(message) for message in request.prompt]
         try:
             with quiet():
                 text = self._open().apply_chat_template(turns)
@@ -182,8 +166,7 @@ class LmEvalGenerator(Generator):
         return len(ids) if all(isinstance(token, int) for token in ids) else None
 
 
-def open_model(spec: ModelSpec, opening: Opening) -> Generator:
-    return LmEvalGenerator(spec.name, dtype=opening.dtype, device=opening.device, batch_size=opening.batch_size)
+open_model = LmEvalGenerator
 
 
 def _arguments(kind: str, written: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from codecard.generate.port import first_line
 from codecard.model import InfrastructureError, UsageError
 
 VERSION = "0.4.13"
@@ -72,7 +73,3 @@ def quiet() -> Iterator[None]:
             del os.environ["TOKENIZERS_PARALLELISM"]
         else:
             os.environ["TOKENIZERS_PARALLELISM"] = before
-
-
-def first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

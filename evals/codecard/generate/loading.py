@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codecard.generate.port import first_line
 from codecard.model import InfrastructureError, UsageError
 from codecard.settings import dtype_name
 
@@ -21,7 +23,6 @@ class Loaded:
 
     model: Any
     tokenizer: Any
-    name: str
     revision: str
     dtype: str
     device: str
@@ -46,16 +47,18 @@ class Source:
 def find(model: str, revision: str | None = None) -> Source:
     """The checkpoint that a folder or a Hub id names; `UsageError` if it is none."""
     folder = Path(model)
-    if folder.is_dir():
-        _check_folder(folder)
-        return Source(model=model)
-    commit, offline = _pin(model, revision)
-    return Source(model=model, revision=commit, offline=offline)
+    if not folder.is_dir():
+        return _pinned(model, revision)
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"model folder {folder}: no config.json, so this is no transformers checkpoint")
+    if not any(_weights(folder)):
+        raise UsageError(f"model folder {folder}: no weights (*.safetensors or pytorch_model*.bin)")
+    return Source(model=model)
 
 
 def tokenizer_of(source: Source) -> Any:
     _, transformers = libraries()
-    return _from_pretrained(transformers.AutoTokenizer, source.model, source.offline, revision=source.revision)
+    return _from_pretrained(transformers.AutoTokenizer, source)
 
 
 def load(model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None) -> Loaded:
@@ -69,23 +72,17 @@ def load(model: str, *, revision: str | None = None, dtype: str | None = None, d
     source = find(model, revision)
     tokenizer = tokenizer_of(source)
     network, report = _from_pretrained(
-        transformers.AutoModelForCausalLM,
-        model,
-        source.offline,
-        revision=source.revision,
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
+        transformers.AutoModelForCausalLM, source, dtype=getattr(torch, dtype), output_loading_info=True
     )
-    _check_complete(model, report)
+    # transformers fills tensors that a checkpoint lacks with random numbers and goes on; we do not.
+    absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
+    if absent:
+        raise UsageError(
+            f"model {model}: {len(absent)} tensors are missing or of another shape, the first is {absent[0]}"
+        )
     network = network.to(device).eval()
-    return Loaded(
-        model=network,
-        tokenizer=tokenizer,
-        name=model,
-        revision=source.version(network.config),
-        dtype=dtype,
-        device=device,
-    )
+    revision = source.version(network.config)
+    return Loaded(model=network, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
 
 
 def libraries() -> tuple[Any, Any]:
@@ -123,40 +120,50 @@ def dtype_of(dtype: str | None, device: str) -> str:
     return dtype_name(dtype) if dtype else "bfloat16" if device.startswith("cuda") else "float32"
 
 
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"model folder {folder}: no config.json, so this is no transformers checkpoint")
-    if not any(_weights(folder)):
-        raise UsageError(f"model folder {folder}: no weights (*.safetensors or pytorch_model*.bin)")
+def free(device: str) -> None:
+    """Give back what memory of the device nothing holds any more."""
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def cpu_name() -> str:
+    """As a fingerprint has it: the instructions that torch computes with decide the last bits."""
+    import torch
+
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _weights(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")])
 
 
-def _from_pretrained(auto: Any, model: str, offline: str = "", **options: Any) -> Any:
-    """The tokenizer or the model; `offline` says why the Hub cannot be asked, so that only its cache is."""
+def _from_pretrained(auto: Any, source: Source, **options: Any) -> Any:
+    """The tokenizer or the model, out of the local cache alone where the Hub cannot be asked."""
     part = "tokenizer" if "Tokenizer" in auto.__name__ else "model"
+    model, offline = source.model, source.offline
     try:
-        return auto.from_pretrained(model, local_files_only=bool(offline), **options)
+        return auto.from_pretrained(model, revision=source.revision, local_files_only=bool(offline), **options)
+    except MemoryError:
+        raise
     except Exception as error:  # foreign code over foreign files: many kinds, one meaning
-        if isinstance(error, MemoryError):
-            raise
-        cause = _line(error)
+        cause = first_line(error, 300)
         if Path(model).is_dir():
-            raise UsageError(f"model folder {model}: cannot load the {part}: {cause}") from error
-        if offline:
-            raise UsageError(
+            why = f"model folder {model}: cannot load the {part}: {cause}"
+        elif offline:
+            why = (
                 f"hf:{model}: the Hub cannot be reached ({offline}) and the {part} is not in its local cache; "
                 "download the model where there is a network, or pass a folder as --model"
-            ) from error
-        raise UsageError(
-            f"hf:{model}: cannot load the {part}: {cause}; check the name, and for a gated model HF_TOKEN"
-        ) from error
+            )
+        else:
+            why = f"hf:{model}: cannot load the {part}: {cause}; check the name, and for a gated model HF_TOKEN"
+        raise UsageError(why) from error
 
 
-def _pin(model: str, revision: str | None) -> tuple[str | None, str]:
-    """The commit that `revision` stands for, and why the Hub cannot be reached (empty where it can).
+def _pinned(model: str, revision: str | None) -> Source:
+    """A Hub id at the commit that `revision` stands for.
 
     Asked once before anything is loaded: so tokenizer and weights are of one commit, and a machine without a
     network does not wait for the many retries of each file.
@@ -165,28 +172,13 @@ def _pin(model: str, revision: str | None) -> tuple[str | None, str]:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return HfApi().model_info(model, revision=revision, timeout=20).sha, ""
-    except HfHubHTTPError as error:
-        if error.response.status_code < 500:
+        return Source(model=model, revision=HfApi().model_info(model, revision=revision, timeout=20).sha)
+    except Exception as error:  # the HTTP client's many kinds of no connection
+        if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
             raise UsageError(
                 f"hf:{model}: the Hub has no such model or revision, or it is private (then set HF_TOKEN)"
             ) from error
-        return revision, _line(error)
-    except Exception as error:  # the HTTP client's many kinds of no connection
-        return revision, _line(error)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _check_complete(model: str, report: Any) -> None:
-    """transformers fills tensors that a checkpoint lacks with random numbers and goes on; we do not."""
-    absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
-    if absent:
-        raise UsageError(
-            f"model {model}: {len(absent)} tensors are missing or of another shape, the first is {absent[0]}"
-        )
+        return Source(model=model, revision=revision, offline=first_line(error, 300))
 
 
 def folder_hash(folder: Path) -> str:
@@ -196,11 +188,6 @@ def folder_hash(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(path.name.encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{digest.hexdigest()[:16]}"
-
-
-def eos_ids(loaded: Loaded) -> frozenset[int]:
-    """Every token that ends a row of a loaded model."""
-    return end_tokens(loaded.tokenizer, loaded.model.generation_config, loaded.model.config)
 
 
 def end_tokens(tokenizer: Any, *configs: Any) -> frozenset[int]:

@@ -11,24 +11,34 @@ rules that draw from a distribution this one also flips fewest tokens when logit
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-RowKey = tuple[int, int, int, int]
-"""Four 32-bit words: two key the generator, two fill the counter's upper half."""
+from codecard.generate.port import GenerationRequest
 
 _MASK = 0xFFFFFFFF
 _NUCLEUS = 256
 """Tokens looked at first for the top-p nucleus; the whole vocabulary is sorted only if it is wider."""
 
 
-def row_key(seed: int, task: str, problem: str, sample: int) -> RowKey:
-    """Key of one row. Fields are joined by NUL, which none of them contains."""
+def row_key(seed: int, task: str, problem: str, sample: int) -> tuple[int, int, int, int]:
+    """Key of one row, four 32-bit words: two key the generator, two fill the counter's upper half.
+
+    Fields are joined by NUL, which none of them contains.
+    """
     digest = hashlib.sha256("\0".join((str(seed), task, problem, str(sample))).encode()).digest()
     a, b, c, d = (int.from_bytes(digest[at : at + 4], "little") for at in (0, 4, 8, 12))
     return (a, b, c, d)
+
+
+def keys_and_settings(
+    requests: Sequence[GenerationRequest], device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `draw` must know of these rows: keys (rows, 4) int64, settings (rows, 3) float64."""
+    keys = [row_key(r.seed, r.task, r.problem, r.sample) for r in requests]
+    settings = [(r.sampling.temperature, r.sampling.top_p, r.sampling.top_k) for r in requests]
+    return torch.tensor(keys, device=device), torch.tensor(settings, dtype=torch.float64, device=device)
 
 
 def philox(keys: torch.Tensor, step: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
@@ -59,12 +69,7 @@ def gumbel(keys: torch.Tensor, step: torch.Tensor, ids: torch.Tensor) -> torch.T
     return -(-uniform.log()).log()
 
 
-def draw(
-    logits: torch.Tensor,
-    settings: torch.Tensor,
-    keys: torch.Tensor,
-    step: torch.Tensor,
-) -> torch.Tensor:
+def draw(logits: torch.Tensor, settings: torch.Tensor, keys: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     """One token id per row, (rows,) int64.
 
     `logits` (rows, vocabulary) float32; `settings` (rows, 3) float64 of temperature, top_p, top_k;
@@ -74,8 +79,7 @@ def draw(
     tokens = logits.argmax(dim=-1)
     sampled = (settings[:, 0] > 0).nonzero().flatten()
     if len(sampled):
-        rows = (logits[sampled], settings[sampled], keys[sampled], step[sampled])
-        tokens[sampled] = _sample(*rows)
+        tokens[sampled] = _sample(logits[sampled], settings[sampled], keys[sampled], step[sampled])
     return tokens
 
 
@@ -99,8 +103,6 @@ def _filter(
 
     Top-k must not exceed `width`; without top-k, probabilities are normalised over the whole vocabulary.
     """
-    import torch
-
     top_p, top_k = settings[:, 1:2], settings[:, 2:3]
     scores, ids = scaled.topk(width, dim=-1)
     rank = torch.arange(width, device=scaled.device)

@@ -8,28 +8,21 @@ not told all of a row's stop strings, or ignores them, the reply is streamed and
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from codecard.generate.backends import Opening
 from codecard.generate.openai_stream import ASKED, Assembly
-from codecard.generate.openai_wire import (
-    KEY_VARIABLE,
-    PUBLIC_URL,
-    Patience,
-    Refused,
-    Retryable,
-    Wire,
-    checked_url,
-)
-from codecard.generate.port import GenerationRequest, Generator
-from codecard.model import Completion, FinishReason, InfrastructureError, SampleId, UsageError
+from codecard.generate.openai_wire import KEY_VARIABLE, PUBLIC_URL, Patience, Refused, Retryable, Wire, checked_url
+from codecard.generate.port import GenerationRequest, Generator, Message
+from codecard.generate.prompts import room
+from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, SampleId, UsageError
 from codecard.settings import ModelSpec
 
 _STOPS_SENT = 4
@@ -65,18 +58,14 @@ class OpenAIGenerator(Generator):
         self._workers = workers or 8
         self._patience = patience or Patience()
         self._wire = Wire(self._url, key, self._patience.reply_s)
-        self._prompt_tokens: dict[str, int] = {}
-        self._counting: dict[str, threading.Lock] = {}
+        self._prompt_tokens: dict[str | tuple[Message, ...], int] = {}
+        self._counting: dict[str | tuple[Message, ...], threading.Lock] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._streams = True
         self._ignores_stops = False
-        self._failed: dict[SampleId, str] = {}
+        self.failures: dict[SampleId, str] = {}
         self.own_endpoint = self._url == PUBLIC_URL
-
-    @property
-    def failures(self) -> dict[SampleId, str]:
-        return self._failed
 
     def fingerprint(self) -> dict[str, Any]:
         """What is known of the output's origin: names only, for the server tells no more."""
@@ -110,13 +99,16 @@ class OpenAIGenerator(Generator):
                     try:
                         completion = future.result()
                     except (Retryable, Refused) as error:
-                        self._failed[request.id] = str(error)
+                        self.failures[request.id] = str(error)
                         failed_in_a_row += 1
                         if failed_in_a_row >= _GIVE_UP_AFTER:
-                            raise self._gone(str(error)) from None
+                            raise InfrastructureError(
+                                f"{self._url} failed {_GIVE_UP_AFTER} requests in a row, last: {error}; check the "
+                                "server, then run the same command again"
+                            ) from None
                         continue
                     failed_in_a_row = 0
-                    self._failed.pop(completion.id, None)
+                    self.failures.pop(completion.id, None)
                     yield completion
         finally:
             if running:  # left early: what is under way must not be tried again, nor waited for
@@ -127,19 +119,12 @@ class OpenAIGenerator(Generator):
         self._closed.set()
         self._wire.close()
 
-    def _gone(self, reason: str) -> InfrastructureError:
-        return InfrastructureError(
-            f"{self._url} failed {_GIVE_UP_AFTER} requests in a row, last: {reason}; check the server, then "
-            "run the same command again"
-        )
-
     def _complete(self, request: GenerationRequest, left: threading.Event) -> Completion:
         started = time.monotonic()
         limit = request.sampling.max_new_tokens
-        total = request.sampling.max_total_tokens
-        if total is not None:
+        if request.sampling.max_total_tokens is not None:
             counted = self._count_prompt(request, left)
-            limit = total - counted if limit is None else min(limit, total - counted)
+            limit = room(request.sampling, counted, None, self._model)
             if limit < 1:
                 usage = {"usage": {"prompt_tokens": counted, "completion_tokens": 0}}
                 return _completion(request, "", FinishReason.LENGTH, usage, started)
@@ -147,7 +132,7 @@ class OpenAIGenerator(Generator):
         text, finish = _text_of(reply, request)
         end = _end_of_first_stop(text, request.stops)
         if end is not None:
-            return _completion(request, text[:end], FinishReason.STOP, reply, started)
+            text, finish = text[:end], FinishReason.STOP
         return _completion(request, text, finish, reply, started)
 
     def _count_prompt(self, request: GenerationRequest, left: threading.Event) -> int:
@@ -155,19 +140,18 @@ class OpenAIGenerator(Generator):
 
         Only the server knows its tokenizer, and a limit on prompt and completion together needs the count.
         """
-        name = hashlib.sha256(repr(request.prompt).encode("utf-8", "surrogatepass")).hexdigest()
         with self._lock:
-            turn = self._counting.setdefault(name, threading.Lock())
+            turn = self._counting.setdefault(request.prompt, threading.Lock())
         with turn:
-            if name not in self._prompt_tokens:
+            if request.prompt not in self._prompt_tokens:
                 usage = self._ask(request, 1, left).get("usage") or {}
                 if not isinstance(usage.get("prompt_tokens"), int):
                     raise UsageError(
                         f"{self._url} does not count a prompt's tokens, so a limit on prompt and completion "
                         "together cannot be kept; give --max-new-tokens"
                     )
-                self._prompt_tokens[name] = usage["prompt_tokens"]
-            return self._prompt_tokens[name]
+                self._prompt_tokens[request.prompt] = usage["prompt_tokens"]
+            return self._prompt_tokens[request.prompt]
 
     def _ask(self, request: GenerationRequest, limit: int | None, left: threading.Event) -> dict[str, Any]:
         import stamina
@@ -179,9 +163,11 @@ class OpenAIGenerator(Generator):
                 return False
             return True if error.after_s is None else min(error.after_s, patience.wait_max_s)
 
+        # A row is watched while it is written where the server was not told all its stop strings, or ignores them.
+        unheeded = len(request.stops) > _STOPS_SENT or (self._ignores_stops and bool(request.stops))
+        streamed = self._streams and unheeded and limit != 1
         body = self._body(request, limit)
         reply: dict[str, Any] = {}
-        streamed = self._streamed(request, limit)
         for attempt in stamina.retry_context(
             on=wait_before_retry,
             attempts=patience.attempts,
@@ -194,13 +180,8 @@ class OpenAIGenerator(Generator):
                 _text_of(reply, request)
         return reply
 
-    def _streamed(self, request: GenerationRequest, limit: int | None) -> bool:
-        """Whether the row is to be watched while it is written: the server was not told its stops, or ignores them."""
-        untold = len(request.stops) > _STOPS_SENT
-        return self._streams and (untold or (self._ignores_stops and bool(request.stops))) and limit != 1
-
     def _sent(self, body: dict[str, Any], request: GenerationRequest, streamed: bool) -> dict[str, Any]:
-        chat = not isinstance(request.prompt, str)
+        chat = request.style is PromptStyle.CHAT
         if streamed:
             assembly = Assembly(request.stops, chat=chat)
             try:
@@ -219,25 +200,20 @@ class OpenAIGenerator(Generator):
 
     def _body(self, request: GenerationRequest, limit: int | None) -> dict[str, Any]:
         sampling = request.sampling
-        body: dict[str, Any] = {
-            "model": self._model,
-            "temperature": sampling.temperature,
-            "seed": request.row_seed,
-        }
+        body: dict[str, Any] = {"model": self._model, "temperature": sampling.temperature, "seed": request.row_seed}
         if isinstance(request.prompt, str):
             body["prompt"] = request.prompt
         else:
-            body["messages"] = [{"role": m.role, "content": m.content} for m in request.prompt]
+            body["messages"] = [asdict(message) for message in request.prompt]
         if limit is not None:
             body["max_tokens"] = limit
         if request.stops:
             body["stop"] = list(request.stops[:_STOPS_SENT])
-        extra: dict[str, Any] = {}
         if sampling.temperature > 0:
             body["top_p"] = sampling.top_p
             if sampling.top_k > 0:
-                extra["top_k"] = sampling.top_k
-        return body | ({"extra_body": extra} if extra else {})
+                body["extra_body"] = {"top_k": sampling.top_k}
+        return body
 
 
 def open_model(spec: ModelSpec, opening: Opening) -> Generator:
@@ -252,22 +228,20 @@ def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, Fi
     """
     try:
         choice = reply["choices"][0]
-        text = choice["text"] if isinstance(request.prompt, str) else choice["message"]["content"]
+        text = choice["text"] if request.style is PromptStyle.RAW else choice["message"]["content"]
     except (KeyError, IndexError, TypeError):
         raise Retryable("a reply without choices") from None
     if not isinstance(text, str):
         raise Retryable("a reply without text")
     reason = choice.get("finish_reason")
-    if reason == "length":
-        return text, FinishReason.LENGTH
-    if reason == "stop" and "stop_reason" in choice:
-        matched = choice["stop_reason"]
-        if matched not in request.stops:  # none, or the number of an end token
-            return text, FinishReason.EOS
-        return text if matched in text else text + matched, FinishReason.STOP
-    if reason == "stop":
+    if reason != "stop":
+        return text, FinishReason.LENGTH if reason == "length" else FinishReason.UNKNOWN
+    if "stop_reason" not in choice:
         return text, FinishReason.STOP if request.stops else FinishReason.EOS
-    return text, FinishReason.UNKNOWN
+    matched = choice["stop_reason"]
+    if matched not in request.stops:  # none, or the number of an end token
+        return text, FinishReason.EOS
+    return text if matched in text else text + matched, FinishReason.STOP
 
 
 def _end_of_first_stop(text: str, stops: tuple[str, ...]) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from codecard.generate.openai_wire import Retryable, parsed
+from codecard.generate.openai_wire import Retryable, in_line, parsed
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 _GRACE = 2
@@ -58,7 +58,7 @@ class Assembly:
             return True
         event = parsed(data)
         if "error" in event:
-            raise Retryable(f"an error in mid-stream: {' '.join(str(event['error']).split())[:200]}")
+            raise Retryable(f"an error in mid-stream: {in_line(event['error'])}")
         self._usage = event.get("usage") or self._usage
         for choice in event.get("choices") or ():
             if not isinstance(choice, dict):

@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,13 +44,7 @@ class Refused(Exception):
 
 
 class _ErrorStatus(Exception):
-    """A reply with status 400 or more, and what of its body was read."""
-
-    def __init__(self, code: int, body: bytes, headers: Any) -> None:
-        super().__init__(f"HTTP {code}")
-        self.code = code
-        self.body = body
-        self.headers = headers
+    """A reply with status 400 or more. `args` are its code, what of its body was read, and its headers."""
 
 
 class Wire:
@@ -71,15 +67,10 @@ class Wire:
     def send(self, body: dict[str, Any], *, chat: bool) -> dict[str, Any]:
         """The reply to `body`, whole. Raises as `exchange` does."""
         data = bytearray()
-
-        def take(chunk: bytes) -> bool:
-            data.extend(chunk)
-            return False
-
-        self.exchange(body, take, chat=chat)
+        self.exchange(body, data.extend, chat=chat)
         return parsed(bytes(data))
 
-    def exchange(self, body: dict[str, Any], take: Callable[[bytes], bool], *, chat: bool) -> None:
+    def exchange(self, body: dict[str, Any], take: Callable[[bytes], bool | None], *, chat: bool) -> None:
         """Send `body` and give the reply to `take` as it comes, until it is whole or `take` says enough.
 
         Never longer than `_REPLY_BYTES` nor slower than `reply_s`. Raises `Retryable`, `Refused`, or
@@ -90,6 +81,7 @@ class Wire:
         api: Any = self._client.chat.completions if chat else self._client.completions
         deadline = time.monotonic() + self._reply_s
         length = 0
+        failures: tuple[type[Exception], ...] = (openai.OpenAIError, OSError, _ErrorStatus, *_transport_errors())
         try:
             with api.with_streaming_response.create(**body) as response:
                 for chunk in response.iter_bytes():
@@ -100,24 +92,21 @@ class Wire:
                         raise Retryable(f"a reply not finished after {self._reply_s:g} s")
                     if take(chunk):
                         return
-        except _ErrorStatus as error:
-            raise self._status_error(error, body) from None
-        except (openai.OpenAIError, OSError) as error:
-            if isinstance(error.__cause__, _ErrorStatus):  # as older versions of the package pass it on
-                raise self._status_error(error.__cause__, body) from None
-            raise Retryable(self._scrub(_cause(error))) from None
-        except _transport_errors() as error:
-            raise Retryable(self._scrub(_cause(error))) from None
+        except failures as error:
+            cause = error.__cause__ or error  # older versions of the package pass an error on as the cause of theirs
+            if isinstance(cause, _ErrorStatus):
+                raise self._status_error(cause, body) from None
+            raise Retryable(self._scrub(in_line(f"{type(cause).__name__}: {cause}"))) from None
 
     def _status_error(self, error: _ErrorStatus, body: dict[str, Any]) -> Exception:
-        code = error.code
-        reason = self._scrub(f"HTTP {code}: {_said(error.body)}")
+        code, said, headers = error.args
+        reason = self._scrub(f"HTTP {code}: {_said(said)}")
         if code in (401, 403):
             return InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
         if code == 404:
             return InfrastructureError(f"{self._url} does not know {body['model']!r} ({reason})")
         if code in (408, 409, 429) or code >= 500:
-            return Retryable(reason, _retry_after(error.headers))
+            return Retryable(reason, _retry_after(headers))
         return Refused(reason)
 
     def _scrub(self, text: str) -> str:
@@ -170,24 +159,17 @@ def _said(body: bytes) -> str:
         found = found.get("error", found)
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or found
-    return " ".join(str(found).split())[:200]
+    return in_line(found)
+
+
+def in_line(told: object) -> str:
+    return " ".join(str(told).split())[:200]
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
     """What the HTTP library under the openai package raises while a body is being read."""
-    found: list[type[Exception]] = []
-    for name in ("httpx2", "httpx"):
-        try:
-            module = __import__(name)
-        except ImportError:
-            continue
-        found += [module.HTTPError, module.StreamError]
-    return tuple(found)
-
-
-def _cause(error: BaseException) -> str:
-    inner = error.__cause__ or error
-    return " ".join(f"{type(inner).__name__}: {inner}".split())[:200]
+    libraries = [import_module(name) for name in ("httpx2", "httpx") if find_spec(name)]
+    return tuple(kind for library in libraries for kind in (library.HTTPError, library.StreamError))
 
 
 def _retry_after(headers: Any) -> float | None:

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from codecard.model import Completion, FinishReason, PromptStyle, SampleId, Sampling
@@ -48,8 +49,7 @@ class GenerationRequest:
 
     @property
     def row_seed(self) -> int:
-        """31 bits of (seed, task, problem, sample), for engines that take one number a row: the same row has the
-        same seed in every run, retry and process, and sample 3 has it whatever the number of samples."""
+        """31 bits of (seed, task, problem, sample), for engines that take one number a row."""
         name = "\0".join((str(self.seed), self.task, self.problem, str(self.sample)))
         return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
@@ -78,19 +78,14 @@ class GenerationRequest:
 
 
 class Generator(ABC):
-    """A model that can be asked.
+    """A model that can be asked."""
 
-    `failures` holds, for each request of the last `generate` that was not answered, the reason in the other side's own
-    words; `failed_by` says who that other side is.
-    """
-
+    failures: Mapping[SampleId, str] = MappingProxyType({})
+    """For each request of the last `generate` that was not answered, the reason in the other side's own words."""
     failed_by = "generator"
+    """Who that other side is."""
     own_endpoint = False
     """The model's name proves the model: its maker's own endpoint answers."""
-
-    @property
-    def failures(self) -> Mapping[SampleId, str]:
-        return {}
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
@@ -101,8 +96,16 @@ class Generator(ABC):
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         """Each completion as soon as it is finished, in any order; requests are consumed lazily enough to bound memory.
 
-        A request that could not be answered yields nothing: its sample is void, and a resumed run asks again.
+        A request that could not be answered yields nothing: its sample is void, and a resumed run asks again. A prompt
+        that leaves no room within its limits or the model's context is never cut: its completion is empty and ends by
+        length. `UsageError` if a dialogue is asked of a tokenizer without a chat template.
         """
 
     def close(self) -> None:
+        """Let go of the model and its memory; closing twice is no error."""
         return None
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What another's error says, in one line of at most so many characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 from codecard.generate.port import GenerationRequest, Message
+from codecard.generate.rows import Row
 from codecard.model import Sampling, UsageError
+
+
+def prepared(tokenizer: Any, request: GenerationRequest, context: int | None, name: str) -> Row:
+    """The request as a row of the model `name`, which sees `context` tokens at most (None: it states no number)."""
+    ids = encode(tokenizer, request)
+    return Row(request=request, ids=ids, room=room(request.sampling, len(ids), context, name))
 
 
 def encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
@@ -19,30 +27,27 @@ def encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
     if isinstance(request.prompt, str):
         ids = tokenizer(request.prompt)["input_ids"]
     else:
-        text = render(tokenizer, request.prompt, f"{request.task} {request.problem}")
+        text = _rendered(tokenizer, request.prompt, f"{request.task} {request.problem}")
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise UsageError(f"{request.task} {request.problem}: the prompt is empty")
     return [int(token) for token in ids]
 
 
-def render(tokenizer: Any, messages: tuple[Message, ...], where: str) -> str:
+def _rendered(tokenizer: Any, dialogue: tuple[Message, ...], where: str) -> str:
     """The dialogue in the tokenizer's own chat template, up to the place where the answer begins."""
-    if not tokenizer.chat_template:
-        raise no_template(where)
     import jinja2
 
-    turns = [{"role": message.role, "content": message.content} for message in messages]
+    if not tokenizer.chat_template:
+        raise UsageError(
+            f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) or use an instruct "
+            "model"
+        )
+    turns = [asdict(message) for message in dialogue]
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except (jinja2.TemplateError, ValueError, KeyError) as error:
         raise UsageError(f"{where}: the model's chat template refused the dialogue: {error}") from error
-
-
-def no_template(where: str) -> UsageError:
-    return UsageError(
-        f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) or use an instruct model"
-    )
 
 
 def room(sampling: Sampling, prompt_tokens: int, context: int | None, name: str) -> int:
@@ -63,10 +68,10 @@ def tokenizer_print(tokenizer: Any) -> dict[str, str]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return {
-        "tokenizer_hash": digest(vocabulary),
-        "chat_template_hash": digest(str(tokenizer.chat_template)) if tokenizer.chat_template else "",
+        "tokenizer_hash": _digest(vocabulary),
+        "chat_template_hash": _digest(str(tokenizer.chat_template)) if tokenizer.chat_template else "",
     }
 
 
-def digest(text: str) -> str:
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

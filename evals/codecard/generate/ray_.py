@@ -17,7 +17,7 @@ from codecard.cluster import Cluster, Feeder, Node, Pool
 from codecard.cluster.feeder import Items
 from codecard.generate.backends import Opening, open_generator
 from codecard.generate.port import GenerationRequest, Generator
-from codecard.model import Completion
+from codecard.model import Completion, SampleId
 
 _BATCHES_AHEAD = 16
 """Batches that an actor holds at most: more than its engine reads ahead, so that no place in it is ever empty for want
@@ -38,7 +38,7 @@ class GenerationActor:
         return {"codecard": version("codecard"), **self._generator.fingerprint()}
 
     def _answer(self, items: Iterator[tuple[int, GenerationRequest]]) -> Iterator[tuple[int, Completion]]:
-        tickets: dict[tuple[str, str, int], int] = {}
+        tickets: dict[SampleId, int] = {}
 
         def requests() -> Iterator[GenerationRequest]:
             for ticket, request in items:
@@ -105,18 +105,16 @@ class _Problems:
     def __init__(self, requests: Iterable[GenerationRequest]) -> None:
         groups = itertools.groupby(requests, key=lambda request: (request.task, request.problem))
         self._groups = deque(list(group) for _, group in groups)
-        self._waiting = sum(map(len, self._groups))
 
     @property
     def ended(self) -> bool:
         return not self._groups
 
     def waiting(self) -> int:
-        return self._waiting
+        return sum(map(len, self._groups))
 
     def take(self, count: int) -> list[GenerationRequest]:
         taken: list[GenerationRequest] = []
         while self._groups and len(taken) < count:
             taken += self._groups.popleft()
-        self._waiting -= len(taken)
         return taken

@@ -10,47 +10,45 @@ from typing import Any
 
 from codecard.generate.backends import Opening
 from codecard.generate.port import GenerationRequest, Generator
-from codecard.model import Completion, FinishReason, PromptStyle, UsageError
+from codecard.model import Completion, FinishReason, PromptStyle, SampleId, UsageError
 from codecard.settings import ModelSpec
 
 
 class ReplayGenerator(Generator):
     """Answers from a JSONL file of `{"task", "problem", "sample", "completion"}` rows.
 
-    A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over that.
-    `sample` defaults to 0. The recorded text is given back unedited, whatever the request's sampling and
-    stops are.
+    A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over that. `sample` defaults
+    to 0. The recorded text is given back unedited, whatever the request's sampling and stops are.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, spec: ModelSpec, opening: Opening) -> None:
+        self._path = Path(spec.name)
         try:
-            content = path.read_bytes()
+            content = self._path.read_bytes()
         except OSError as error:
-            raise UsageError(f"replay file {path}: {error.strerror or error}") from error
+            raise UsageError(f"replay file {self._path}: {error.strerror or error}") from error
         self._hash = hashlib.sha256(content).hexdigest()
-        self._rows = _rows(path, content)
+        self._rows = _rows(self._path, content)
 
     def fingerprint(self) -> dict[str, Any]:
         return {"model": f"replay:{self._path.name}", "revision": f"sha256:{self._hash}", "backend": "replay"}
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         for request in requests:
-            key = (request.task, request.problem, request.sample)
-            if key not in self._rows:
-                raise UsageError(f"replay file {self._path}: no completion of {key[0]} {key[1]} sample {key[2]}")
-            yield self._rows[key]
+            if request.id not in self._rows:
+                asked = f"{request.task} {request.problem} sample {request.sample}"
+                raise UsageError(f"replay file {self._path}: no completion of {asked}")
+            yield self._rows[request.id]
 
     def close(self) -> None:
         self._rows = {}
 
 
-def open_model(spec: ModelSpec, opening: Opening) -> Generator:
-    return ReplayGenerator(Path(spec.name))
+open_model = ReplayGenerator
 
 
-def _rows(path: Path, content: bytes) -> dict[tuple[str, str, int], Completion]:
-    rows: dict[tuple[str, str, int], Completion] = {}
+def _rows(path: Path, content: bytes) -> dict[SampleId, Completion]:
+    rows: dict[SampleId, Completion] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue

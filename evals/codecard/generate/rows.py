@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,30 +13,26 @@ from codecard.model import Completion, FinishReason
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """A request: its prompt's token ids and `room`, the most tokens it may add (at least 1)."""
+    """A request: its prompt's token ids and `room`, the most tokens it may add; below 1 it is never begun."""
 
     request: GenerationRequest
     ids: list[int]
     room: int
-    new: int = 0
+    new: int = field(init=False)
     tail: Tail = field(init=False)
+    started: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.restart()
+        self.begin()
 
-    def restart(self) -> None:
-        """Forget what was generated; the row's noise makes the second try equal to the first."""
-        self.new = 0
-        self.tail = Tail(self.request.stops)
+    def begin(self) -> None:
+        """Begin, or begin again: the row's noise makes a second try equal to the first."""
+        self.new, self.tail, self.started = 0, Tail(self.request.stops), time.perf_counter()
 
-    @property
-    def id(self) -> tuple[str, str, int]:
-        return (self.request.task, self.request.problem, self.request.sample)
-
-    def completion(self, reason: FinishReason, seconds: float = 0.0) -> Completion:
-        prompt_tokens, seconds = len(self.ids), round(seconds, 4)
+    def completion(self, reason: FinishReason) -> Completion:
+        seconds = round(time.perf_counter() - self.started, 4) if self.new else 0.0
         return self.request.completion(
-            self.tail.text, reason, prompt_tokens=prompt_tokens, new_tokens=self.new, seconds=seconds
+            self.tail.text, reason, prompt_tokens=len(self.ids), new_tokens=self.new, seconds=seconds
         )
 
 

@@ -11,75 +11,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-
-class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer's keys and values, (places, heads, columns, width) each.
-
-    `paged` lays columns out before heads in memory, as a block table wants them; the shape is the same.
-    """
-
-    is_sliding = False
-
-    def __init__(self, places: int, *, paged: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._places = places
-        self._paged = paged
-        self.columns = 0
-
-    def reserve(self, like: tuple[torch.Tensor, torch.Tensor], columns: int) -> None:
-        """Have at least `columns` columns for keys and values as wide as `like`."""
-        if columns <= self.columns:
-            return
-        for name, given in zip(("keys", "values"), like, strict=True):
-            old = getattr(self, name)
-            new = self._empty(given, columns)
-            if old is not None:
-                new[:, :, : old.shape[2]] = old
-            setattr(self, name, new)
-        self.columns, self.is_initialized = columns, True
-
-    def _empty(self, given: torch.Tensor, columns: int) -> torch.Tensor:
-        """Zeros: a masked column still takes part in 0 · value, which must not be 0 · NaN."""
-        _, heads, _, width = given.shape
-        kind: dict[str, Any] = {"dtype": given.dtype, "device": given.device}
-        if self._paged:
-            return torch.zeros((self._places, columns, heads, width), **kind).transpose(1, 2)
-        return torch.zeros((self._places, heads, columns, width), **kind)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        raise NotImplementedError("a layer is written through its cache, which knows the columns")
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        raise NotImplementedError("places are reserved, not found out")
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.columns, 0
-
-    def get_seq_length(self) -> int:
-        return 0
-
-    def get_max_length(self) -> int:
-        return self.columns
-
-    get_max_cache_shape = get_max_length  # the name before transformers 5.23
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values, (places, heads, columns, width) each."""
 
 
 class SlotCache(Cache):
     """What a model's attention layers write to and read from during a step over the first `rows` places.
 
     `open` says which: `at` (rows,) is the column each row writes, and `width` how many columns are read. A `paged`
-    cache gives attention its whole layers: a block table says there what is read.
+    cache gives attention its whole layers, for a block table says there what is read; it lays columns out before
+    heads in memory, as that table wants them.
     """
 
-    def __init__(self, places: int, layers: int, *, paged: bool = False) -> None:
-        self.slots = [SlotLayer(places, paged=paged) for _ in range(layers)]
-        super().__init__(layers=list(self.slots))
-        self._paged = paged
+    def __init__(self, places: int, *, paged: bool = False) -> None:
+        super().__init__(layers=[])  # of which the library asks lengths and masks: a step gives both itself
+        self.held: dict[int, Pair] = {}
+        """By layer, from its first use on."""
         self.columns = 0
+        self._places = places
+        self._paged = paged
         self._at: tuple[torch.Tensor, torch.Tensor] | None = None
         self._width = 0
 
@@ -89,46 +41,56 @@ class SlotCache(Cache):
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> Pair:
         """Write one token per row and give the columns that attention reads."""
         assert self._at is not None
-        layer, rows = self.slots[layer_idx], len(key_states)
-        layer.reserve((key_states, value_states), self.columns)
-        assert layer.keys is not None
-        assert layer.values is not None
         place, at = self._at
-        layer.keys[place, :, at] = key_states[:, :, 0]
-        layer.values[place, :, at] = value_states[:, :, 0]
+        keys, values = self._layer(layer_idx, (key_states, value_states))
+        keys[place, :, at] = key_states[:, :, 0]
+        values[place, :, at] = value_states[:, :, 0]
         if self._paged:
-            return layer.keys, layer.values
-        return layer.keys[:rows, :, : self._width], layer.values[:rows, :, : self._width]
+            return keys, values
+        rows = len(key_states)
+        return keys[:rows, :, : self._width], values[:rows, :, : self._width]
 
     def grow(self, columns: int) -> None:
         """Have at least `columns` columns, a layer at a time, so that only one layer is there twice."""
-        if columns <= self.columns:
-            return
-        for layer in self.slots:
-            if layer.keys is not None and layer.values is not None:
-                layer.reserve((layer.keys, layer.values), columns)
-        self.columns = columns
+        self.columns = max(columns, self.columns)
+        for number, layer in self.held.items():
+            self._layer(number, layer)
 
     def store(self, prompts: DynamicCache, entries: Sequence[tuple[int, int, int]]) -> None:
         """Take prompts over from `prompts`: (its row, place, tokens) each."""
-        for layer, source in zip(self.slots, prompts.layers, strict=True):
+        for number, source in enumerate(prompts.layers):
             assert isinstance(source, DynamicLayer)
-            keys, values = source.keys, source.values
-            assert keys is not None
-            assert values is not None
-            layer.reserve((keys, values), self.columns)
-            assert layer.keys is not None
-            assert layer.values is not None
-            for row, place, tokens in entries:
-                layer.keys[place, :, :tokens] = keys[row, :, :tokens]
-                layer.values[place, :, :tokens] = values[row, :, :tokens]
+            assert source.keys is not None
+            assert source.values is not None
+            given = (source.keys, source.values)
+            for whole, prompt in zip(self._layer(number, given), given, strict=True):
+                for row, place, tokens in entries:
+                    whole[place, :, :tokens] = prompt[row, :, :tokens]
 
     def copy(self, source: int, place: int, tokens: int) -> None:
         """Copy the first `tokens` columns of a place to another."""
-        for layer in self.slots:
-            if layer.keys is not None and layer.values is not None:
-                layer.keys[place, :, :tokens] = layer.keys[source, :, :tokens]
-                layer.values[place, :, :tokens] = layer.values[source, :, :tokens]
+        for layer in self.held.values():
+            for whole in layer:
+                whole[place, :, :tokens] = whole[source, :, :tokens]
+
+    def _layer(self, number: int, like: Pair) -> Pair:
+        """A layer with all its columns, for keys and values as wide as `like`; what was held is kept."""
+        held = self.held.get(number)
+        if held is None or held[0].shape[2] < self.columns:
+            keys, values = (self._empty(given) for given in like)
+            if held is not None:
+                for new, old in ((keys, held[0]), (values, held[1])):
+                    new[:, :, : old.shape[2]] = old
+            held = self.held[number] = (keys, values)
+        return held
+
+    def _empty(self, given: torch.Tensor) -> torch.Tensor:
+        """Zeros: a masked column still takes part in 0 · value, which must not be 0 · NaN."""
+        _, heads, _, width = given.shape
+        kind: dict[str, Any] = {"dtype": given.dtype, "device": given.device}
+        if self._paged:
+            return torch.zeros((self._places, self.columns, heads, width), **kind).transpose(1, 2)
+        return torch.zeros((self._places, heads, self.columns, width), **kind)

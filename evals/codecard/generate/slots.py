@@ -9,14 +9,17 @@ from the same computation as all its others.
 from __future__ import annotations
 
 import heapq
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from codecard.generate.memory import fewer, shortage
+import torch
+
+from codecard.generate.batch import BatchStepper
+from codecard.generate.loading import free
+from codecard.generate.port import first_line
 from codecard.generate.rows import Row, Vocabulary, advance
-from codecard.generate.stepper import Stepper
-from codecard.model import Completion, FinishReason
+from codecard.generate.stepper import Stepper, holds
+from codecard.model import Completion, FinishReason, InfrastructureError
 
 _WINDOW = 8
 """Rows that wait, for each place: so that long prompts go first and meet prompts of their own length."""
@@ -58,14 +61,15 @@ class SlotEngine:
     def __init__(self, model: Any, vocabulary: Vocabulary, slots: int) -> None:
         self._model = model
         self._vocabulary = vocabulary
+        self._kind = stepper_for(model)
         self.slots = slots
         self._clear()
 
     def _clear(self) -> None:
-        self._stepper = _stepper(self._model, self.slots)
+        self._stepper = self._kind(self._model, self.slots)
         self._rows: list[Row | None] = [None] * self.slots
         self._prompts: list[list[int] | None] = [None] * self.slots
-        self._since = [0.0] * self.slots
+        """What each place holds the keys and values of, after its row has left too."""
 
     def run(self, rows: Iterable[Row]) -> Iterator[Completion]:
         """Yield each row's completion as it finishes. A row without room ends by length, empty."""
@@ -92,47 +96,47 @@ class SlotEngine:
         return [place for place, row in enumerate(self._rows) if row is not None]
 
     def _shrink(self, queue: Queue, failure: str) -> None:
-        """Start every unfinished row again, in half the places."""
+        """Have every unfinished row begin again, in half the places. `InfrastructureError` if there was but one."""
         rows = [row for row in self._rows if row is not None]
         for row in rows:
-            row.restart()
             queue.push(row)
-        tried = 1 if self.slots == 1 else max(2, len(rows))  # a lone row pays for the empty places beside it
+        single = self.slots == 1
+        self.slots = max(2, len(rows)) // 2  # a lone row pays for the empty places beside it
         self._clear()
-        self.slots = fewer(tried, failure, str(self._model.device))
-        self._clear()
+        free(str(self._model.device))
+        if single:
+            raise InfrastructureError(
+                f"out of memory with a single row: {failure}; use a smaller --dtype or model, a lower length "
+                "limit, or a device with more memory"
+            )
 
     def _admit(self, queue: Queue) -> None:
         """Put waiting rows into the free places, then close the gaps that are left."""
         free_places = [place for place, row in enumerate(self._rows) if row is None]
-        enough = len(free_places) >= self._stepper.refill or len(free_places) == self.slots
-        if queue and (enough or len(queue) <= len(free_places)):
+        if queue and self._stepper.ready(len(free_places), len(queue)):
             self._fill(queue, free_places)
-        while (gap := self._gap()) is not None:
-            self._move(*gap)
+        while (live := self._live()) and live[-1] >= len(live):
+            self._move(live[-1], self._rows.index(None))
 
     def _fill(self, queue: Queue, free_places: list[int]) -> None:
-        held = {place: self._prompts[place] for place in range(self.slots)}
         places = self._place([queue.pop() for _ in range(min(len(free_places), len(queue)))], free_places)
+        sources = {p: ids for p, ids in enumerate(self._prompts) if p not in places or places[p].ids == ids}
         for place, row in places.items():
             self._rows[place] = row  # at once: whatever fails from here on, the row is not lost
             self._prompts[place] = None
-            self._since[place] = time.perf_counter()
+            row.begin()
         self._stepper.admit(places)
-        heads: dict[int, Row] = {}
+        heads: dict[int, list[int]] = {}
         copies: list[tuple[int, int]] = []
         for place, row in places.items():
-            if held[place] == row.ids:
+            if place in sources:
                 continue
-            kept = (p for p, ids in held.items() if ids == row.ids and (p not in places or places[p].ids == ids))
-            source = next(kept, None)
+            source = next((p for p, ids in sources.items() if ids == row.ids), None)
             if source is None:
-                source = next((p for p, head in heads.items() if head.ids == row.ids), None)
-            if source is None:
-                heads[place] = row
+                heads[place] = sources[place] = row.ids
             else:
                 copies.append((source, place))
-        self._stepper.prefill({place: row.ids for place, row in heads.items()})
+        self._stepper.prefill(heads)
         for source, place in copies:
             self._stepper.copy_prompt(source, place)
         for place, row in places.items():
@@ -151,39 +155,41 @@ class SlotEngine:
         left = [place for place in free_places if place not in places]
         return places | dict(zip(left, others, strict=False))
 
-    def _gap(self) -> tuple[int, int] | None:
-        """The last row's place and a free one before it."""
-        live = self._live()
-        if not live or live[-1] == len(live) - 1:
-            return None
-        return live[-1], self._rows.index(None)
-
     def _move(self, source: int, place: int) -> None:
         self._stepper.move(source, place)
         self._rows[place] = self._rows[source]
         self._prompts[place] = self._prompts[source]
-        self._since[place] = self._since[source]
         self._rows[source] = None
 
     def _step(self) -> list[Completion]:
         live = self._live()
-        tokens = self._stepper.step(len(live))
-        now = time.perf_counter()
-        ended: list[tuple[int, Completion]] = []
-        for place, token in zip(live, tokens, strict=True):
+        done: dict[int, Completion] = {}
+        for place, token in zip(live, self._stepper.step(len(live)), strict=True):
             row = self._rows[place]
             assert row is not None
             reason = advance(row, token, self._vocabulary)
             if reason is not None:
-                ended.append((place, row.completion(reason, now - self._since[place])))
-        for place, _ in ended:
+                done[place] = row.completion(reason)
+        for place in done:
             self._rows[place] = None
-        return [completion for _, completion in ended]
+        return list(done.values())
 
 
-def _stepper(model: Any, slots: int) -> Stepper:
+def shortage(error: BaseException) -> str:
+    """What `error` says, if it says that memory ran out; raised again if it is anything else."""
+    text = first_line(error)
+    host = any(words in text.lower() for words in ("can't allocate memory", "not enough memory", "bad_alloc"))
+    if not host and not isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        raise error
+    return text
+
+
+def stepper_for(model: Any) -> Callable[[Any, int], Stepper | BatchStepper]:
+    """Asked once, for a `CudaStepper` changes the model's attention."""
+    if not holds(model):
+        return BatchStepper
     if model.device.type != "cuda":
-        return Stepper(model, slots)
+        return Stepper
     from codecard.generate.slots_cuda import CudaStepper
 
-    return CudaStepper(model, slots)
+    return CudaStepper

@@ -1,10 +1,10 @@
 """The tensors of the rows that are being decoded, and the two things done to them: prefill and step.
 
-In float32 on a CPU a row's logits do not depend, bit for bit, on what else is decoded, because no shape that a
-row's arithmetic sees depends on it either. A prompt is prefilled at a width of its own, and the columns that a
-step reads come in sixteens: attention over masked columns adds zeros, in an order that sixteen columns more do
-not change. Rows are multiplied in fours: for the one to three that are left over, in all or in one thread's share,
-the matrix library takes other kernels.
+What else is decoded changes a row's logits by rounding at most, in float32 on most CPUs not by a bit, for few shapes
+that a row's arithmetic sees depend on it. A prompt is prefilled at a width of its own, and the columns that a step
+reads come in sixteens: attention over masked columns adds zeros, in an order that sixteen columns more do not change.
+Rows are multiplied in fours: for the one to three left over the matrix library takes other kernels. (With AVX-512
+MKL takes others for eight rows than for four, too, where a layer is 160 or more wide.)
 """
 
 from __future__ import annotations
@@ -42,6 +42,28 @@ class Shapes:
 _CPU = Shapes(rows=4, columns=16, first=16, prompts=16, prefill=1024, refill=1)
 
 
+class Forward:
+    """The forward pass of `network`, called with as much of what is given as its signature knows."""
+
+    def __init__(self, network: Any) -> None:
+        self._network = network
+        self._accepts = inspect.signature(network.forward).parameters
+        self._cache = _cache_name(network)
+
+    def __call__(self, cache: Any, **given: Any) -> Any:
+        known = {name: value for name, value in given.items() if name in self._accepts}
+        return self._network(use_cache=True, **known, **{self._cache: cache})
+
+
+def _cache_name(network: Any) -> str:
+    """What `network` calls its cache of keys and values; empty where it takes none.
+
+    transformers 5.20 knows the older name alone, 5.24 warns of it.
+    """
+    accepts = inspect.signature(network.forward).parameters
+    return next((name for name in ("cache", "past_key_values") if name in accepts), "")
+
+
 def holds(model: Any) -> bool:
     """Whether a stepper can decode with `model`: it takes positions, and all it keeps are keys and values."""
     config = model.config.get_text_config()
@@ -57,7 +79,8 @@ def pads(model: Any) -> bool:
 
     What keeps a running state takes padding in.
     """
-    return _kept(model.config.get_text_config()) <= {DynamicLayer, DynamicSlidingWindowLayer}
+    kinds = {DynamicLayer, DynamicSlidingWindowLayer}
+    return bool(_cache_name(model)) and _kept(model.config.get_text_config()) <= kinds
 
 
 def _kept(config: Any) -> set[type]:
@@ -69,16 +92,12 @@ class Stepper:
     """Rows of `model` at places 0 to `slots` - 1; a step decodes the first so many of them."""
 
     def __init__(self, model: Any, slots: int, shapes: Shapes = _CPU, *, paged: bool = False) -> None:
-        self._model = model
         self._shapes = shapes
         self._places = _round_up(slots, shapes.rows)
-        self._accepts = inspect.signature(model.forward).parameters
+        self._head, self._body = Forward(model), Forward(model.base_model)
         self._additive = model.config.get_text_config()._attn_implementation == "eager"
-        self._least = torch.finfo(model.dtype).min
-        self.refill = self._shapes.refill
-        device = model.device
-        layers = model.config.get_text_config().num_hidden_layers
-        self._cache = SlotCache(self._places, layers, paged=paged)
+        self._dtype, device = model.dtype, model.device
+        self._cache = SlotCache(self._places, paged=paged)
         self._at = [0] * self._places
         self._tokens = torch.zeros((self._places, 1), dtype=torch.int64, device=device)
         self._columns = torch.zeros(self._places, dtype=torch.int64, device=device)
@@ -86,13 +105,14 @@ class Stepper:
         self._keys = torch.zeros((self._places, 4), dtype=torch.int64, device=device)
         self._settings = torch.zeros((self._places, 3), dtype=torch.float64, device=device)
 
+    def ready(self, free: int, waiting: int) -> bool:
+        """Whether waiting rows are put into free places now, of which there must be some."""
+        return free >= self._shapes.refill or free >= waiting
+
     @torch.inference_mode()
     def admit(self, rows: Mapping[int, Row]) -> None:
         """Have each row begin at its place: its last prompt token is the next to be computed."""
-        if not rows:
-            return
         self._reserve(max(len(row.ids) for row in rows.values()))
-        requests = [row.request for row in rows.values()]
         device = self._tokens.device
         places = torch.tensor(list(rows), device=device)
         at = [len(row.ids) - 1 for row in rows.values()]
@@ -101,10 +121,8 @@ class Stepper:
         self._tokens[places, 0] = torch.tensor([row.ids[-1] for row in rows.values()], device=device)
         self._columns[places] = torch.tensor(at, device=device)
         self._steps[places] = 0
-        keys = [noise.row_key(r.seed, r.task, r.problem, r.sample) for r in requests]
-        self._keys[places] = torch.tensor(keys, device=device)
-        settings = [(r.sampling.temperature, r.sampling.top_p, r.sampling.top_k) for r in requests]
-        self._settings[places] = torch.tensor(settings, dtype=torch.float64, device=device)
+        requests = [row.request for row in rows.values()]
+        self._keys[places], self._settings[places] = noise.keys_and_settings(requests, device)
 
     @torch.inference_mode()
     def prefill(self, prompts: Mapping[int, list[int]]) -> None:
@@ -125,8 +143,7 @@ class Stepper:
     def _prefill(self, prompts: Mapping[int, list[int]], width: int) -> None:
         padded = [ids + [0] * (width - len(ids)) for ids in prompts.values()]
         cache = DynamicCache()
-        inputs = torch.tensor(padded, device=self._tokens.device)
-        self._model.base_model(input_ids=inputs, past_key_values=cache, use_cache=True)
+        self._body(cache, input_ids=torch.tensor(padded, device=self._tokens.device))
         self._cache.store(cache, [(row, place, len(ids)) for row, (place, ids) in enumerate(prompts.items())])
 
     @torch.inference_mode()
@@ -156,7 +173,7 @@ class Stepper:
         self._steps[:live] += 1
         for place in range(live):
             self._at[place] += 1
-        return [int(token) for token in tokens.tolist()]
+        return tokens.tolist()
 
     def _rows(self, live: int) -> int:
         return _round_up(live, self._shapes.rows)
@@ -167,15 +184,14 @@ class Stepper:
         self._cache.open(columns.clamp(max=self._cache.columns - 1), width)  # a place left empty may stand at the end
         mask = (torch.arange(width, device=columns.device) <= columns[:, None])[:, None, None, :]
         if self._additive:
-            mask = torch.zeros_like(mask, dtype=self._model.dtype).masked_fill(~mask, self._least)
-        given = {"logits_to_keep": 1}
-        output = self._model(
+            least = torch.finfo(self._dtype).min
+            mask = torch.zeros_like(mask, dtype=self._dtype).masked_fill(~mask, least)
+        output = self._head(
+            self._cache,
             input_ids=self._tokens[:rows],
             attention_mask=mask,
             position_ids=columns[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-            **{name: value for name, value in given.items() if name in self._accepts},
+            logits_to_keep=1,
         )
         logits: torch.Tensor = output.logits[:, -1, :]
         return logits

@@ -47,7 +47,10 @@ def token_bytes(tokenizer: Any) -> list[bytes]:
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     added = {token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
     if kind == "byte_level":
-        table = _byte_level_alphabet()
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        alphabet: Any = bytes_to_unicode
+        table = {char: byte for byte, char in alphabet().items()}
         return [_from_byte_level(token or "", table) for token in tokens]
     if kind == "sentencepiece":
         return [_from_sentencepiece(token or "", token in added) for token in tokens]
@@ -64,15 +67,6 @@ def _decoder_kind(tokenizer: Any) -> str:
         return "byte_level"
     replaces_mark = any(part.get("pattern") == {"String": "▁"} for part in decoder.get("decoders", ()))
     return "sentencepiece" if "Metaspace" in kinds or replaces_mark else "other"
-
-
-def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-in for each byte: itself where printable, else the next from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    table.update({chr(0x100 + place): byte for place, byte in enumerate(others)})
-    return table
 
 
 def _from_byte_level(token: str, table: dict[str, int]) -> bytes:

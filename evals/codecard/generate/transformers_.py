@@ -7,145 +7,89 @@ batch's shape, so the same seed is statistically, not literally, the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from codecard.generate.backends import Opening, locate
-from codecard.generate.loading import Loaded, eos_ids, load
-from codecard.generate.memory import free
+from codecard.generate.loading import Loaded, cpu_name, end_tokens, free, load
 from codecard.generate.port import GenerationRequest, Generator
-from codecard.generate.prompts import encode, room, tokenizer_print
+from codecard.generate.prompts import prepared, tokenizer_print
+from codecard.generate.rows import Row, Vocabulary
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, UsageError
 from codecard.settings import ModelSpec
 
 if TYPE_CHECKING:
-    from codecard.generate.rows import Row, Vocabulary
+    from codecard.generate.naive import NaiveEngine
+    from codecard.generate.slots import SlotEngine
 
 _CPU_BATCH = 16
 _GPU_BATCH = 128
 
 
-class Engine(Protocol):
-    """What turns rows into completions, at most `slots` at a time, each yielded as it finishes."""
-
-    slots: int
-
-    def run(self, rows: Iterable[Row]) -> Iterator[Completion]: ...
-
-
 class TransformersGenerator(Generator):
-    """Asks `model`, a folder or a Hub id. `name` is what results call it.
+    """Asks a folder or a Hub id; `hf-naive:` has the library's own `generate` do it, for each prompt by itself.
 
-    `batch_size` is how many rows are decoded side by side. None picks a number for the device; it halves whenever
-    memory runs out.
+    Without a batch size as many rows are decoded side by side as suit the device; they halve whenever memory runs out.
     """
 
-    backend = "transformers"
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        revision: str | None = None,
-        dtype: str | None = None,
-        device: str | None = None,
-        batch_size: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch size must be at least 1, not {batch_size}")
-        self._loaded: Loaded | None = load(model, revision=revision, dtype=dtype, device=device)
-        self._name = name or model
-        self._batch_size = batch_size or _default_batch(self._loaded)
-        self._eos = eos_ids(self._loaded)
-        self._asked: Engine | None = None
+    def __init__(self, spec: ModelSpec, opening: Opening) -> None:
+        model, revision, self._name = locate(spec)
+        loaded = load(model, revision=revision, dtype=opening.dtype, device=opening.device)
+        self._loaded: Loaded | None = loaded
+        self._naive = spec.backend == "hf-naive"
+        self._batch_size = opening.batch_size or _default_batch(loaded)
+        self._eos = end_tokens(loaded.tokenizer, loaded.model.generation_config, loaded.model.config)
+        self._asked: NaiveEngine | SlotEngine | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the output, all JSON. Hashes are the first 16 hex digits of sha256."""
-        import tokenizers
-        import torch
-        import transformers
-
         loaded = self._open()
         return {
             "model": self._name,
             "revision": loaded.revision,
-            "backend": self.backend,
+            "backend": "transformers-naive" if self._naive else "transformers",
             "dtype": loaded.dtype,
             "device": _device_name(loaded.device),
             **tokenizer_print(loaded.tokenizer),
             "eos_token_ids": sorted(self._eos),
-            "versions": {
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "tokenizers": tokenizers.__version__,
-            },
+            "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         }
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
-        """Yield a completion per request as it finishes.
-
-        A prompt that leaves no room within its limits or the model's context gives an empty completion that
-        ends by length; it is never cut. `UsageError` if a dialogue is asked of a tokenizer without template.
-        """
         yield from self._engine().run(self._prepare(request) for request in requests)
 
     def close(self) -> None:
-        """Let go of the model and its memory."""
-        if self._loaded is None:
-            return
-        device, self._loaded, self._asked = self._loaded.device, None, None
-        free(device)
+        if self._loaded is not None:
+            device, self._loaded, self._asked = self._loaded.device, None, None
+            free(device)
 
     def _open(self) -> Loaded:
         if self._loaded is None:
             raise UsageError(f"generator for {self._name} is closed")
         return self._loaded
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> NaiveEngine | SlotEngine:
         """Opened once: what it learns of the machine's memory holds for the requests to come."""
+        loaded = self._open()
         if self._asked is None:
-            from codecard.generate.rows import Vocabulary
+            from codecard.generate.naive import NaiveEngine
+            from codecard.generate.slots import SlotEngine
+            from codecard.generate.stepper import pads
 
-            loaded = self._open()
-            vocabulary = Vocabulary(pieces=token_bytes(loaded.tokenizer), eos=self._eos)
-            self._asked = self._make_engine(loaded, vocabulary)
+            if self._naive or not pads(loaded.model):
+                self._asked = NaiveEngine(loaded, self._eos)
+            else:
+                vocabulary = Vocabulary(pieces=token_bytes(loaded.tokenizer), eos=self._eos)
+                self._asked = SlotEngine(loaded.model, vocabulary, self._batch_size)
         return self._asked
 
-    def _make_engine(self, loaded: Loaded, vocabulary: Vocabulary) -> Engine:
-        from codecard.generate.decode import BatchEngine
-        from codecard.generate.slots import SlotEngine
-        from codecard.generate.stepper import holds, pads
-
-        if not pads(loaded.model):
-            from codecard.generate.naive import NaiveEngine
-
-            return NaiveEngine(loaded, vocabulary.eos)
-        kind = SlotEngine if holds(loaded.model) else BatchEngine
-        return kind(loaded.model, vocabulary, self._batch_size)
-
     def _prepare(self, request: GenerationRequest) -> Row:
-        from codecard.generate.rows import Row
-
         loaded = self._open()
-        ids = encode(loaded.tokenizer, request)
         context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        return Row(request=request, ids=ids, room=room(request.sampling, len(ids), context, self._name))
-
-    @classmethod
-    def opened(cls, spec: ModelSpec, opening: Opening) -> Generator:
-        model, revision, name = locate(spec)
-        return cls(
-            model,
-            revision=revision,
-            dtype=opening.dtype,
-            device=opening.device,
-            batch_size=opening.batch_size,
-            name=name,
-        )
+        return prepared(loaded.tokenizer, request, context, self._name)
 
 
-open_model = TransformersGenerator.opened
+open_model = TransformersGenerator
 
 
 def _default_batch(loaded: Loaded) -> int:
@@ -158,13 +102,13 @@ def _default_batch(loaded: Loaded) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     row = 2 * config.num_hidden_layers * heads * width * loaded.model.dtype.itemsize * 1024
-    free, _ = torch.cuda.mem_get_info(loaded.device)
-    return max(1, min(_GPU_BATCH, int(free * 0.8 / row)))
+    left, _ = torch.cuda.mem_get_info(loaded.device)
+    return max(1, min(_GPU_BATCH, int(left * 0.8 / row)))
 
 
 def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return cpu_name() if device == "cpu" else device
     import torch
 
-    if device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(device))
-    return f"{device} {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
+    return str(torch.cuda.get_device_name(device))

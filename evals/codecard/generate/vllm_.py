@@ -12,16 +12,18 @@ the batch. In bfloat16 they do, unless `VLLM_BATCH_INVARIANT=1` (which needs a G
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import itertools
 import os
-import time
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 from codecard.generate.backends import Opening, locate
-from codecard.generate.loading import dtype_of, end_tokens, find, libraries, tokenizer_of
-from codecard.generate.port import GenerationRequest, Generator
-from codecard.generate.prompts import encode, room, tokenizer_print
+from codecard.generate.loading import cpu_name, dtype_of, end_tokens, find, libraries, tokenizer_of
+from codecard.generate.port import GenerationRequest, Generator, first_line
+from codecard.generate.prompts import prepared, tokenizer_print
 from codecard.generate.rows import Row, Vocabulary, advance
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
@@ -43,102 +45,77 @@ _SETTINGS = {
 
 
 class VllmGenerator(Generator):
-    """Asks `model`, a folder or a Hub id. `name` is what results call it.
+    """Asks a folder or a Hub id. vLLM decodes fewer rows together than it is told where its cache is too small."""
 
-    `batch_size` is the number of rows decoded together; vLLM holds fewer where its cache is too small.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        revision: str | None = None,
-        dtype: str | None = None,
-        batch_size: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise UsageError(f"batch size must be at least 1, not {batch_size}")
+    def __init__(self, spec: ModelSpec, opening: Opening) -> None:
+        if opening.device is not None:
+            raise UsageError(f"model {spec.text!r}: vLLM runs on the device that it was built for; give no --device")
+        model, revision, self._name = locate(spec)
         self._vllm = _library()
         source = find(model, revision)
-        self._name = name or model
         self._on_cpu = bool(self._vllm.platforms.current_platform.is_cpu())
-        self._dtype = dtype_of(dtype, "cpu" if self._on_cpu else "cuda")
-        self._batch_size = batch_size or (_CPU_ROWS if self._on_cpu else _GPU_ROWS)
+        self._dtype = dtype_of(opening.dtype, "cpu" if self._on_cpu else "cuda")
+        self._batch_size = opening.batch_size or (_CPU_ROWS if self._on_cpu else _GPU_ROWS)
         self._tokenizer = tokenizer_of(source)
         self._engine: Any = self._start(source.model, source.revision)
         configs = _configs(source.model, source.revision)
         self._revision = source.version(configs[0])
         self._eos = end_tokens(self._tokenizer, *configs)
         self._context = int(self._engine.model_config.max_model_len)
-        self._vocabulary: Vocabulary | None = None
         self._numbers = itertools.count()
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the output, all JSON. Hashes are the first 16 hex digits of sha256."""
-        import tokenizers
-        import torch
-        import transformers
-
         self._open()
         return {
             "model": self._name,
             "revision": self._revision,
             "backend": "vllm",
             "dtype": self._dtype,
-            "device": self._device(),
+            "device": cpu_name() if self._on_cpu else str(self._vllm.platforms.current_platform.get_device_name()),
             **tokenizer_print(self._tokenizer),
             "eos_token_ids": sorted(self._eos),
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",
             "versions": {
                 "vllm": self._vllm.__version__,
-                "torch": torch.__version__,
-                "transformers": transformers.__version__,
-                "tokenizers": tokenizers.__version__,
+                **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
             },
         }
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
-        """Yield a completion per request as it finishes; no more requests are held than rows are decoded.
-
-        A prompt that leaves no room within its limits or the model's context gives an empty completion that
-        ends by length; it is never cut. `UsageError` if a dialogue is asked of a tokenizer without template.
-        """
+        """No more requests are held than rows are decoded."""
         engine = self._open()
-        self._vocabulary = self._vocabulary or Vocabulary(pieces=token_bytes(self._tokenizer), eos=self._eos)
         pending = iter(requests)
-        rows: dict[str, tuple[Row, float]] = {}
+        rows: dict[str, Row] = {}
         try:
             while True:
                 while len(rows) < self._batch_size and (request := next(pending, None)) is not None:
-                    row = self._prepare(request)
+                    row = prepared(self._tokenizer, request, self._context, self._name)
                     if row.room < 1:
                         yield row.completion(FinishReason.LENGTH)
                         continue
                     name = str(next(self._numbers))
                     engine.add_request(name, {"prompt_token_ids": row.ids}, self._parameters(row))
-                    rows[name] = (row, time.monotonic())
+                    rows[name] = row
                 if not rows:
                     return
                 done = [output for output in engine.step() if output.finished]
-                for (row, started), made in [(rows.pop(output.request_id), output.outputs[0]) for output in done]:
-                    reason = _read(row, made, self._vocabulary)
-                    yield row.completion(reason, time.monotonic() - started)
+                for row, made in [(rows.pop(output.request_id), output.outputs[0]) for output in done]:
+                    yield row.completion(_read(row, made, self._vocabulary))
         finally:
             if rows and self._engine is not None:  # left early: the engine must not go on with them
                 engine.abort_request(list(rows))
 
     def close(self) -> None:
-        """Let go of the engine and its memory."""
         engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        import gc
+        if engine is not None:
+            engine.engine_core.shutdown()
+            del engine
+            gc.collect()
+            self._vllm.distributed.cleanup_dist_env_and_memory()
 
-        engine.engine_core.shutdown()
-        del engine
-        gc.collect()
-        self._vllm.distributed.cleanup_dist_env_and_memory()
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(pieces=token_bytes(self._tokenizer), eos=self._eos)
 
     def _open(self) -> Any:
         if self._engine is None:
@@ -160,13 +137,9 @@ class VllmGenerator(Generator):
                 use_tqdm_on_load=False,
             )
         except (ValueError, RuntimeError, OSError) as error:
-            cause = " ".join(str(error).split())[:300] or type(error).__name__
+            cause = first_line(error, 300)
             raise InfrastructureError(f"vllm:{self._name}: the engine did not start: {cause}") from error
         return llm.llm_engine
-
-    def _prepare(self, request: GenerationRequest) -> Row:
-        ids = encode(self._tokenizer, request)
-        return Row(request=request, ids=ids, room=room(request.sampling, len(ids), self._context, self._name))
 
     def _parameters(self, row: Row) -> Any:
         request, sampling = row.request, row.request.sampling
@@ -186,19 +159,8 @@ class VllmGenerator(Generator):
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
 
-    def _device(self) -> str:
-        import torch
 
-        if self._on_cpu:
-            return f"cpu {torch.backends.cpu.get_cpu_capability()}"
-        return str(self._vllm.platforms.current_platform.get_device_name())
-
-
-def open_model(spec: ModelSpec, opening: Opening) -> Generator:
-    if opening.device is not None:
-        raise UsageError(f"model {spec.text!r}: vLLM runs on the device that it was built for; give no --device")
-    model, revision, name = locate(spec)
-    return VllmGenerator(model, revision=revision, dtype=opening.dtype, batch_size=opening.batch_size, name=name)
+open_model = VllmGenerator
 
 
 def _library() -> Any:

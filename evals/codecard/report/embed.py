@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codecard.model import Completion, Outcome, PromptStyle, suite_of
-from codecard.runs.reading import RunData
+from codecard.model import Completion, Outcome, PromptStyle, SampleId, suite_of
+from codecard.runs.reading import Run
 from codecard.suites import known_suite
 from codecard.text import clip
 
@@ -38,11 +39,14 @@ class Embedded:
 class _Side:
     """One run, its samples grouped by problem."""
 
-    run: RunData
-    samples: Mapping[Key, Sequence[int]]
+    run: Run
+    samples: Mapping[Key, Sequence[SampleId]]
+
+    def outcomes(self, key: Key) -> list[Outcome | None]:
+        return [self.run.outcomes.get(sample) for sample in self.samples.get(key, ())]
 
 
-def embed(runs: Sequence[RunData], names: Sequence[str]) -> Embedded:
+def embed(runs: Sequence[Run]) -> Embedded:
     """Index and blocks of one run, or of base and new."""
     sides = [_side(run) for run in runs]
     keys = list(dict.fromkeys(key for side in sides for key in side.samples))
@@ -56,30 +60,20 @@ def embed(runs: Sequence[RunData], names: Sequence[str]) -> Embedded:
         if pending and size + len(details) > BLOCK_BYTES:
             blocks.append(_block(pending))
             pending, size = [], 0
-        summaries = [_summary(key, side) for side in sides]
-        rows.append(
-            [
-                tasks.index(key[0]),
-                key[1],
-                len(blocks),
-                len(pending),
-                summaries,
-                _change(summaries),
-                _slowest(key, sides),
-            ]
-        )
+        place, summaries = (len(blocks), len(pending)), [_summary(key, side) for side in sides]
+        rows.append([tasks.index(key[0]), key[1], *place, summaries, _change(summaries), _slowest(key, sides)])
         pending.append(details)
         size += len(details)
     if pending:
         blocks.append(_block(pending))
-    index = {"sides": list(names), "tasks": tasks, "rows": rows}
+    index = {"sides": [run.name for run in runs], "tasks": tasks, "rows": rows}
     return Embedded(index=_dumps(index).replace("<", "\\u003c"), blocks=tuple(blocks))
 
 
-def _side(run: RunData) -> _Side:
-    samples: dict[Key, list[int]] = {}
-    for score in run.scores:
-        samples.setdefault((score.task, score.problem), []).append(score.sample)
+def _side(run: Run) -> _Side:
+    samples: dict[Key, list[SampleId]] = {}
+    for score in run.samples:
+        samples.setdefault((score.task, score.problem), []).append((score.task, score.problem, score.sample))
     return _Side(run=run, samples={key: sorted(found) for key, found in samples.items()})
 
 
@@ -92,24 +86,15 @@ def _block(details: Sequence[str]) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _outcomes(key: Key, side: _Side) -> Iterator[Outcome | None]:
-    for sample in side.samples.get(key, ()):
-        yield side.run.outcomes.get((*key, sample))
-
-
 def _summary(key: Key, side: _Side) -> dict[str, Any]:
-    verdicts: dict[str, int] = {}
-    values = []
-    for outcome in _outcomes(key, side):
-        if outcome is not None and outcome.verdict:
-            verdicts[outcome.verdict] = verdicts.get(outcome.verdict, 0) + 1
-        values.append(outcome.value if outcome is not None else None)
-    valid = [value for value in values if value is not None]
+    outcomes = side.outcomes(key)
+    found = [outcome for outcome in outcomes if outcome is not None]
+    valid = [outcome.value for outcome in found if outcome.value is not None]
     return {
         "total": sum(valid),
         "valid": len(valid),
-        "void": len(values) - len(valid),
-        "verdicts": verdicts,
+        "void": len(outcomes) - len(valid),
+        "verdicts": Counter(outcome.verdict for outcome in found if outcome.verdict),
         **({"rated": True} if known_suite(suite_of(key[0])).scale is not None else {}),
     }
 
@@ -122,7 +107,7 @@ def _change(summaries: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _slowest(key: Key, sides: Sequence[_Side]) -> float | None:
-    walls = [found.facts.get("wall_s") for side in sides for found in _outcomes(key, side) if found is not None]
+    walls = [found.facts.get("wall_s") for side in sides for found in side.outcomes(key) if found is not None]
     return max((round(float(wall), 3) for wall in walls if isinstance(wall, (int, float))), default=None)
 
 
@@ -130,24 +115,24 @@ def _details(key: Key, sides: Sequence[_Side]) -> dict[str, Any]:
     return {
         "prompt": next((text for text in (_prompt(key, side) for side in sides) if text), ""),
         "limits": next((text for text in (_limits(key[0], side.run) for side in sides) if text), ""),
-        "sides": [[_sample(key, sample, side.run) for sample in side.samples.get(key, ())] for side in sides],
+        "sides": [[_sample(sample, side.run) for sample in side.samples.get(key, ())] for side in sides],
     }
 
 
-def _limits(task: str, run: RunData) -> str:
+def _limits(task: str, run: Run) -> str:
     """A task's limits in words."""
     key, profile = run.manifest.limits.get(task), str(run.manifest.profile.get("name", ""))
     return known_suite(suite_of(task)).limits_text(task, key, profile) if key else ""
 
 
-def _sample(key: Key, sample: int, run: RunData) -> dict[str, Any]:
-    outcome = run.outcomes.get((*key, sample))
-    history = run.completions.get((*key, sample), ())
+def _sample(sample: SampleId, run: Run) -> dict[str, Any]:
+    outcome = run.outcomes.get(sample)
+    history = run.histories.get(sample, ())
     row: Mapping[str, Any] = outcome.facts if outcome is not None else {}
     value = outcome.value if outcome is not None else None
     graded = outcome is not None and outcome.graded
     return {
-        "sample": sample,
+        "sample": sample[2],
         **_generated(history[-1] if history else None),
         "verdict": outcome.verdict if outcome is not None else None,
         "passed": None if value is None or graded else value == 1,
@@ -194,12 +179,10 @@ def _prompt(key: Key, side: _Side) -> str:
     if isinstance(recorded, str):
         return _clip(recorded)
     for sample in side.samples.get(key, ()):
-        history = side.run.completions.get((*key, sample), ())
-        outcome = side.run.outcomes.get((*key, sample))
+        history, outcome = side.run.histories.get(sample, ()), side.run.outcomes.get(sample)
         program = outcome.facts.get("program") if outcome is not None else None
-        completion = history[0] if history else None
-        if completion is not None and isinstance(program, str) and completion.style is PromptStyle.RAW:
-            at = program.find(completion.text[:80]) if completion.text.strip() else -1
+        if history and isinstance(program, str) and history[0].style is PromptStyle.RAW and history[0].text.strip():
+            at = program.find(history[0].text[:80])
             if at > 0:
                 return _clip(program[:at])
     return ""

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 from codecard.report.stages import stages_text
 from codecard.report.terminal import asked_text
-from codecard.runs.manifest import Manifest
-from codecard.runs.reading import RunData
+from codecard.runs.reading import Run
 
 ELSEWHERE = "completions made elsewhere"
 
 
-def model_of(manifest: Manifest) -> str:
-    return str((manifest.recipe or {}).get("model") or manifest.model or ELSEWHERE)
-
-
-def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
+def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
     """What a reader must know before the numbers."""
     manifest = run.manifest
     recipe = manifest.recipe or {}
     asked = {name: asked_text(asking, manifest.samples) for name, asking in manifest.asking.items()}
     alone = len(asked) == 1
     facts: list[tuple[str, object]] = [
-        ("Model", model_of(manifest)),
+        ("Model", run.model or ELSEWHERE),
         ("Revision", recipe.get("revision")),
         ("Profile", manifest.profile.get("name")),
         ("Samples a problem", manifest.samples),
@@ -31,13 +24,9 @@ def facts_of(run: RunData) -> tuple[tuple[str, str], ...]:
         ("Data type", recipe.get("dtype")),
         ("Backend", recipe.get("backend")),
         ("Sandbox", manifest.sandbox),
-        ("Completions", f"{sum(map(len, run.completions.values())):,}"),
+        ("Completions", f"{sum(map(len, run.histories.values())):,}"),
         ("Executions", f"{len(run.outcomes):,}"),
         ("Void", f"{len(run.voids):,}"),
         ("Stages", stages_text(run.stages)),
     ]
     return tuple((name, str(value)) for name, value in facts if value not in (None, "", {}))
-
-
-def manifest_text(manifest: Manifest) -> str:
-    return json.dumps(manifest.row(), indent=1, ensure_ascii=False)

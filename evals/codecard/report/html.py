@@ -19,29 +19,29 @@ from markupsafe import Markup
 from codecard import __version__
 from codecard.report.embed import embed
 from codecard.report.pages import Page, comparison_page, run_page
-from codecard.runs.reading import RunData
+from codecard.runs.reading import Run
 from codecard.stats import Compared
 
 
-def render_run(run: RunData, reported: Mapping[str, str] | None = None) -> str:
-    """The page of one run. `reported`: task → published text of its number, as `{"multipl_e/cpp": "0.49"}`."""
-    return _render(run_page(run, reported or {}, __version__), (run,), (run.name,))
+def render_run(run: Run, reported: Mapping[str, str] | None = None) -> str:
+    """The page of one run. `reported`: task → published text of its number."""
+    return _render(run_page(run, reported or {}), (run,))
 
 
-def render_comparison(base: RunData, new: RunData, compared: Compared, warnings: Sequence[str] = ()) -> str:
+def render_comparison(base: Run, new: Run, compared: Compared, warnings: Sequence[str] = ()) -> str:
     """The page of a comparison: differences, flips, and each problem's two programs as a diff."""
-    page = comparison_page(base, new, compared, warnings, __version__)
-    return _render(page, (base, new), (base.name, new.name))
+    return _render(comparison_page(base, new, compared, warnings), (base, new))
 
 
-def _render(page: Page, runs: Sequence[RunData], names: Sequence[str]) -> str:
+def _render(page: Page, runs: Sequence[Run]) -> str:
     folder = resources.files("codecard.report") / "templates"
     css, script = ((folder / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    embedded = embed(runs, names)
+    embedded = embed(runs)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     values: dict[str, Any] = {
         "page": page,
+        "version": __version__,
         # Ours, or made safe where it was made: base64, JSON without "<", and SVG drawn from escaped text.
         "css": Markup(css),  # noqa: S704
         "js": Markup(script),  # noqa: S704

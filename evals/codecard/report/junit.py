@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codecard.model import Comparison, Decision, Score, UsageError, suite_of
-from codecard.runs.reading import RunData
+from codecard.runs.reading import Run
 from codecard.stats import Compared
 from codecard.stats.paired import Pair
 from codecard.suites import known_suite
@@ -20,16 +20,15 @@ from codecard.text import clip, printable
 OUTPUT_HEAD, OUTPUT_TAIL = 1500, 500
 
 
-def run_junit(run: RunData, *, fail_wrong: bool = False) -> str:
+def run_junit(run: Run, *, fail_wrong: bool = False) -> str:
     """XML of one run. A problem fails (with `fail_wrong`) when fewer than half of its valid samples passed."""
     problems: dict[str, dict[str, list[Score]]] = {}
-    for score in run.scores:
+    for score in run.samples:
         problems.setdefault(score.task, {}).setdefault(score.problem, []).append(score)
-    estimates = run.estimates
     suites = []
     for task, members in problems.items():
         suite = _suite(task)
-        for metric, estimate in estimates.get(task, {}).items():
+        for metric, estimate in run.estimates.get(task, {}).items():
             for name in ("value", "low", "high", "n", "void"):
                 suite.add_property(f"{metric} {name}", _number(getattr(estimate, name)))
         suite.add_testcases([_case(run, scores, fail_wrong=fail_wrong) for scores in members.values()])
@@ -69,7 +68,7 @@ def _new_case(name: str, task: str, seconds: float = 0.0) -> Any:
     return _parts().TestCase(printable(name), printable(task).replace("/", "."), round(seconds, 3))
 
 
-def _case(run: RunData, scores: list[Score], *, fail_wrong: bool) -> Any:
+def _case(run: Run, scores: list[Score], *, fail_wrong: bool) -> Any:
     parts = _parts()
     first = scores[0]
     found = [run.outcomes.get((s.task, s.problem, s.sample)) for s in scores]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from codecard.model import Comparison, Completion, Decision, Estimates, Outcome, Table, Unit, suite_of
+from codecard.model import Comparison, Completion, Decision, Outcome, Table, Unit, suite_of
 from codecard.report import plots
-from codecard.report.facts import ELSEWHERE, facts_of, manifest_text, model_of
-from codecard.runs.reading import RunData
+from codecard.report.facts import ELSEWHERE, facts_of
+from codecard.runs.reading import Run
 from codecard.stats import Compared
 from codecard.suites import known_suite
 from codecard.tables import grid_of, rows_of
@@ -41,19 +43,13 @@ class PageTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numbers:
-    """A plot's figures as a table."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
+    """A drawing, and its figures as a table: `numbers` are a heading and rows."""
+
     title: str
     svg: str
     caption: str
-    numbers: Numbers | None = None
+    numbers: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +68,8 @@ class Page:
     plots: tuple[Plot, ...]
     manifests: tuple[tuple[str, str], ...]
     filter: str
-    version: str
     banner: Banner | None = None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- numbers as text
@@ -113,32 +108,28 @@ def p_text(p: float | None) -> str:
 # ---------------------------------------------------------------- a run
 
 
-def run_page(run: RunData, reported: Mapping[str, str], version: str) -> Page:
+def run_page(run: Run, reported: Mapping[str, str]) -> Page:
     """`reported` maps task (or `suite/average`) to the published text of its number."""
-    drawings = [plot for suite in run.suites for plot in _suite_plots(run, suite, run.estimates, reported)]
-    model = model_of(run.manifest)
     return Page(
-        title=run.name if model == ELSEWHERE else model,
-        subtitle=model if model == ELSEWHERE else f"Run {run.name}",
+        title=run.model or run.name,
+        subtitle=f"Run {run.name}" if run.model else ELSEWHERE,
         facts=facts_of(run),
-        tables=tuple(page_tables(run, reported)),
-        plots=tuple(drawings),
-        manifests=((run.name, manifest_text(run.manifest)),),
+        tables=tuple(_page_table(table, reported) for table in run.tables),
+        plots=tuple(plot for suite in run.suites for plot in _suite_plots(run, suite, reported)),
+        manifests=(_manifest(run),),
         filter="Verdict",
-        version=version,
         warnings=tuple(run.remarks),
     )
 
 
-def page_tables(run: RunData, reported: Mapping[str, str]) -> list[PageTable]:
-    """Every suite's table, with the numbers as published beside."""
-    return [page_table(table, run, reported) for table in run.tables]
+def _manifest(run: Run) -> tuple[str, str]:
+    return run.name, json.dumps(run.manifest.row(), indent=1, ensure_ascii=False)
 
 
-def page_table(table: Table, run: RunData, reported: Mapping[str, str]) -> PageTable:
+def _page_table(table: Table, reported: Mapping[str, str]) -> PageTable:
     """A table as the terminal and tables.md have it."""
     grid = grid_of(table, reported)
-    head, *body = rows_of(grid, "")
+    head, *body = rows_of(grid)
     shown = {cell.estimate.method for _, cells in table.rows for cell in cells if cell.estimate is not None}
     rows = [
         TableRow(
@@ -152,9 +143,9 @@ def page_table(table: Table, run: RunData, reported: Mapping[str, str]) -> PageT
     return PageTable(title=table.title, caption=caption, columns=tuple(head), rows=tuple(rows))
 
 
-def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mapping[str, str]) -> Iterable[Plot]:
+def _suite_plots(run: Run, suite: str, reported: Mapping[str, str]) -> Iterable[Plot]:
     """Each task's first metric with its interval, then verdicts, times and token rates."""
-    members = {task: next(iter(found.items())) for task, found in estimates.items() if suite_of(task) == suite}
+    members = {task: next(iter(found.items())) for task, found in run.estimates.items() if suite_of(task) == suite}
     bars = [
         plots.Bar(
             label=task.split("/", 1)[1],
@@ -172,11 +163,11 @@ def _suite_plots(run: RunData, suite: str, estimates: Estimates, reported: Mappi
         svg = plots.interval_plot(bars, metric, f"{suite}-values")
         yield Plot(title=f"{suite}: {metric}", svg=svg, caption=f"Bars: 95 % interval across problems. {note}")
     order = {task: place for place, task in enumerate(members)}
-    rows = [outcome for key, outcome in run.outcomes.items() if suite_of(key[0]) == suite]
+    rows = [outcome for outcome in run.outcomes.values() if suite_of(outcome.task) == suite]
     rows.sort(key=lambda outcome: order.get(outcome.task, len(order)))
-    turns = [turn for history in run.completions.values() for turn in history]
+    turns = [turn for history in run.histories.values() for turn in history]
     written = [turn for turn in turns if suite_of(turn.task) == suite]
-    written.sort(key=lambda completion: order.get(completion.task, len(order)))
+    written.sort(key=lambda turn: order.get(turn.task, len(order)))
     yield from _verdict_plot(suite, rows)
     yield from _time_plots(suite, rows, written)
 
@@ -190,21 +181,18 @@ def _number(text: str | None) -> float | None:
 
 
 def _verdict_plot(suite: str, rows: Sequence[Outcome]) -> Iterable[Plot]:
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = {}
     for outcome in rows:
         if outcome.verdict in plots.VERDICTS:
-            task = counts.setdefault(outcome.task.split("/", 1)[1], {})
-            task[outcome.verdict] = task.get(outcome.verdict, 0) + 1
+            counts.setdefault(outcome.task.split("/", 1)[1], Counter())[outcome.verdict] += 1
     if not counts:
         return
-    shares = {t: {v: c / sum(found.values()) for v, c in found.items()} for t, found in counts.items()}
+    shares = {t: {v: c / found.total() for v, c in found.items()} for t, found in counts.items()}
     present = [v for v in plots.VERDICTS if any(v in found for found in counts.values())]
-    numbers = Numbers(
-        columns=("Task", *(v.replace("_", " ") for v in present)),
-        rows=tuple((t, *(str(found.get(v, 0)) for v in present)) for t, found in counts.items()),
-    )
+    head = ("Task", *(v.replace("_", " ") for v in present))
+    figures = [(t, *(str(found[v]) for v in present)) for t, found in counts.items()]
     svg = plots.verdict_plot(shares, f"{suite}-verdicts")
-    yield Plot(title=f"{suite}: verdicts", svg=svg, caption="Share of executions.", numbers=numbers)
+    yield Plot(title=f"{suite}: verdicts", svg=svg, caption="Share of executions.", numbers=(head, *figures))
 
 
 def _time_plots(suite: str, rows: Sequence[Outcome], written: Sequence[Completion]) -> Iterable[Plot]:
@@ -227,11 +215,11 @@ def _time_plots(suite: str, rows: Sequence[Outcome], written: Sequence[Completio
         spreads = _spreads(series)
         axis = "seconds" if len(series) > 1 else f"{next(iter(series))}: seconds"
         svg = plots.spread_plot(spreads, axis, f"{suite}-times", log=True)
-        yield Plot(title=f"{suite}: time per stage", svg=svg, caption=note, numbers=_table(spreads, "s"))
+        yield Plot(title=f"{suite}: time per stage", svg=svg, caption=note, numbers=_figures(spreads, "s"))
     if rates:
         spreads = _spreads(rates)
         svg = plots.spread_plot(spreads, "new tokens per second of a completion", f"{suite}-rates")
-        yield Plot(title=f"{suite}: token rate", svg=svg, caption=note, numbers=_table(spreads, "/s"))
+        yield Plot(title=f"{suite}: token rate", svg=svg, caption=note, numbers=_figures(spreads, "/s"))
 
 
 def _spreads(series: Mapping[str, Mapping[str, Sequence[float]]]) -> list[plots.Spread]:
@@ -243,9 +231,9 @@ def _spreads(series: Mapping[str, Mapping[str, Sequence[float]]]) -> list[plots.
     return found
 
 
-def _table(spreads: Sequence[plots.Spread], unit: str) -> Numbers:
-    rows = tuple((f"{s.label}, {s.series}", f"{s.median:.3g}", f"{s.low:.3g}", f"{s.high:.3g}") for s in spreads)
-    return Numbers(columns=("Task", f"median {unit}", "10 %", "90 %"), rows=rows)
+def _figures(spreads: Sequence[plots.Spread], unit: str) -> tuple[tuple[str, ...], ...]:
+    rows = [(f"{s.label}, {s.series}", f"{s.median:.3g}", f"{s.low:.3g}", f"{s.high:.3g}") for s in spreads]
+    return ("Task", f"median {unit}", "10 %", "90 %"), *rows
 
 
 # ---------------------------------------------------------------- a comparison
@@ -258,23 +246,22 @@ DECISIONS = {
 }
 
 
-def comparison_page(base: RunData, new: RunData, compared: Compared, warnings: Sequence[str], version: str) -> Page:
+def comparison_page(base: Run, new: Run, compared: Compared, warnings: Sequence[str]) -> Page:
     tone, meaning = DECISIONS[compared.decision]
     margin = f"{100 * compared.margin:g} points"
     return Page(
         title=f"{new.name} against {base.name}",
-        subtitle=f"{model_of(new.manifest)} against {model_of(base.manifest)}, paired by problem",
+        subtitle=f"{new.model or ELSEWHERE} against {base.model or ELSEWHERE}, paired by problem",
         facts=tuple(
             (f"{name}, {side}", value)
             for side, run in (("base", base), ("new", new))
             for name, value in facts_of(run)
-            if name in ("Model", "Profile", "Samples a problem", "Sampling", "Void")
+            if name.startswith(("Model", "Profile", "Samples a problem", "Asked", "Void"))
         ),
         tables=(comparison_table(compared),),
         plots=tuple(_difference_plots(comparison_rows(compared), compared.margin)),
-        manifests=tuple((run.name, manifest_text(run.manifest)) for run in (base, new)),
+        manifests=(_manifest(base), _manifest(new)),
         filter="Change",
-        version=version,
         banner=Banner(title=compared.decision.value.capitalize(), text=f"{meaning} Margin: {margin}.", tone=tone),
         warnings=tuple(warnings),
     )

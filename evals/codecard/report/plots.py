@@ -146,13 +146,9 @@ def _top(bars: Sequence[Bar]) -> float:
 
 
 def _labels(axes: Any, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
+    # matplotlib reads a pair of dollar signs as mathematics.
+    axes.set_yticks(range(len(labels)), [label.replace("$", "\\$") for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
-
-
-def _plain(label: str) -> str:
-    """matplotlib reads a pair of dollar signs as mathematics."""
-    return label.replace("$", "\\$")
 
 
 def _legend(axes: Any) -> None:

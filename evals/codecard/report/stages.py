@@ -12,31 +12,28 @@ def stages_text(rows: Iterable[Row]) -> str:
 
     Over all starts of a run; empty where nothing was timed.
     """
-    timed = [row for row in rows if _seconds(row, "wall_s") > 0]
-    wall = sum(_seconds(row, "wall_s") for row in timed)
-    if not wall:
-        return ""
+    timed = [row for row in rows if _number(row, "wall_s") > 0]
+    wall = _total(timed, "wall_s")
     asked = [row for row in timed if row.get("generated")]
-    parts = []
+    run = [row for row in timed if row.get("execute_s") is not None and _number(row, "workers")]
+    parts, ended = [], ""
     if asked:
-        working, tokens = (
-            sum(_seconds(row, "generate_s") for row in asked),
-            sum(_seconds(row, "new_tokens") for row in asked),
-        )
+        working, tokens = _total(asked, "generate_s"), _total(asked, "new_tokens")
         rate = f" ({tokens / working:,.0f} tokens/s)" if tokens and working else ""
         parts.append(f"model at work {working / wall:.0%} of {wall:,.0f} s{rate}")
-    run = [row for row in timed if row.get("execute_s") is not None and _seconds(row, "workers")]
+        ended = f"; {_total(asked, 'tail_s'):,.1f} s of execution after the last completion"
     if run:
-        room = sum(_seconds(row, "wall_s") * _seconds(row, "workers") for row in run)
-        busy = sum(_seconds(row, "execute_s") for row in run)
-        workers = max(_seconds(row, "workers") for row in run)
+        room = sum(_number(row, "wall_s") * _number(row, "workers") for row in run)
+        workers = max(_number(row, "workers") for row in run)
         of = "" if asked else f" of {wall:,.0f} s"
-        parts.append(f"{workers:.0f} worker{'s' if workers > 1 else ''} {busy / room:.0%}{of}")
-    tail = sum(_seconds(row, "tail_s") for row in asked)
-    ended = f"; {tail:,.1f} s of execution after the last completion" if asked else ""
+        parts.append(f"{workers:.0f} worker{'s' if workers > 1 else ''} {_total(run, 'execute_s') / room:.0%}{of}")
     return ", ".join(parts).replace("%", " %") + ended
 
 
-def _seconds(row: Row, name: str) -> float:
+def _number(row: Row, name: str) -> float:
     value = row.get(name)
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _total(rows: Iterable[Row], name: str) -> float:
+    return sum(_number(row, name) for row in rows)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from codecard.model import Comparison, UsageError
-from codecard.report.facts import model_of
+from codecard.model import UsageError
+from codecard.report.facts import ELSEWHERE
 from codecard.report.pages import DECISIONS, PageTable, comparison_table
 from codecard.runs.comparable import Side
-from codecard.runs.reading import RunData
+from codecard.runs.reading import Run
 from codecard.stats import Compared
 from codecard.tables import markdown_rows
 from codecard.text import markdown
@@ -19,9 +19,9 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 FLIPS_SHOWN = 25
 
 
-def run_summary(run: RunData, reported: Mapping[str, str] | None = None) -> str:
+def run_summary(run: Run, reported: Mapping[str, str] | None = None) -> str:
     """A heading, and the tables and remarks of tables.md."""
-    heading = f"## {markdown(model_of(run.manifest))}\n\nRun {markdown(run.name)}\n\n"
+    heading = f"## {markdown(run.model or ELSEWHERE)}\n\nRun {markdown(run.name)}\n\n"
     return heading + run.markdown(reported)
 
 
@@ -38,7 +38,10 @@ def comparison_summary(base: Side, new: Side, compared: Compared, warnings: Sequ
         *_rows(table),
         "",
     ]
-    for title, flips in _flips(compared.pooled):
+    for title in ("Lost", "Gained"):
+        flips: list[str] = [flip for c in compared.pooled.values() for flip in getattr(c, title.lower())]
+        if not flips:
+            continue
         shown = [f"- {markdown(flip)}" for flip in flips[:FLIPS_SHOWN]]
         more = [f"- and {len(flips) - FLIPS_SHOWN} more"] if len(flips) > FLIPS_SHOWN else []
         lines += [f"<details><summary>{title}: {len(flips)}</summary>", "", *shown, *more, "", "</details>", ""]
@@ -56,12 +59,6 @@ def append_step_summary(text: str) -> Path | None:
     except OSError as error:
         raise UsageError(f"cannot write the step summary {target}: {os.strerror(error.errno or 0)}") from None
     return Path(target)
-
-
-def _flips(pooled: Mapping[str, Comparison]) -> Iterable[tuple[str, list[str]]]:
-    lost = [flip for comparison in pooled.values() for flip in comparison.lost]
-    gained = [flip for comparison in pooled.values() for flip in comparison.gained]
-    return [(title, flips) for title, flips in (("Lost", lost), ("Gained", gained)) if flips]
 
 
 def _rows(table: PageTable) -> list[str]:

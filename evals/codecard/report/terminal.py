@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from codecard.model import Completion, Outcome, Table
 from codecard.runs.pipeline import Watcher
-from codecard.runs.reading import RunData
+from codecard.runs.reading import Run
 from codecard.tables import grid_of, rows_of
 from codecard.text import printable
 
@@ -40,7 +41,7 @@ class TerminalWatcher(Watcher):
         self._live = Live(Group(self._bars), console=console, refresh_per_second=5, transient=True)
         self._generate: TaskID | None = None
         self._execute: TaskID | None = None
-        self._verdicts: dict[str, int] = {}
+        self._verdicts = Counter[str]()
         self._tokens = 0
         self._started = self._last_line = time.monotonic()
         self._suite = ""
@@ -59,10 +60,9 @@ class TerminalWatcher(Watcher):
             self._line(always=True)
 
     def plan(self, suite: str, to_generate: int, to_execute: int) -> None:
-        for old in (self._generate, self._execute):
-            if old is not None:
-                self._bars.update(old, visible=False)
-        self._suite, self._verdicts, self._tokens = suite, {}, 0
+        for old in self._bars.task_ids:
+            self._bars.update(old, visible=False)
+        self._suite, self._verdicts, self._tokens = suite, Counter(), 0
         self._started = time.monotonic()
         self._generate = (
             self._bars.add_task(f"{suite}: generate", total=to_generate, rate="", detail="") if to_generate else None
@@ -79,11 +79,9 @@ class TerminalWatcher(Watcher):
         self._line()
 
     def executed(self, outcome: Outcome) -> None:
-        verdict = outcome.verdict
-        self._verdicts[verdict] = self._verdicts.get(verdict, 0) + 1
+        self._verdicts[outcome.verdict] += 1
         if self._execute is not None:
-            done = sum(self._verdicts.values())
-            rate = f"{done / max(time.monotonic() - self._started, 1e-9):.1f} programs/s"
+            rate = f"{self._verdicts.total() / max(time.monotonic() - self._started, 1e-9):.1f} programs/s"
             self._bars.update(self._execute, advance=1, rate=rate, detail=self._tally())
         self._line()
 
@@ -91,7 +89,7 @@ class TerminalWatcher(Watcher):
         self.console.print(Text(text, style="yellow"))
 
     def _tally(self) -> str:
-        return " ".join(f"{name} {count}" for name, count in sorted(self._verdicts.items(), key=lambda v: -v[1]))
+        return " ".join(f"{name} {count}" for name, count in self._verdicts.most_common())
 
     def _line(self, always: bool = False) -> None:
         """Without a terminal: one plain line every ten seconds."""
@@ -131,7 +129,7 @@ def terminal_table(table: Table, label: str, reported: Mapping[str, str] | None 
     return shown
 
 
-def show_run(console: Console, run: RunData, reported: Mapping[str, str] | None = None) -> None:
+def show_run(console: Console, run: Run, reported: Mapping[str, str] | None = None) -> None:
     """Tables of every suite, then what is missing, skipped or void: nothing is left out silently."""
     for table in run.tables:
         console.print(terminal_table(table, run.model or run.name, reported))
@@ -139,7 +137,7 @@ def show_run(console: Console, run: RunData, reported: Mapping[str, str] | None 
         console.print(Text(printable(line), style="yellow"))
 
 
-def asked_lines(run: RunData) -> list[str]:
+def asked_lines(run: Run) -> list[str]:
     """How the model was asked, a line a suite: what a reader must know before comparing a number with another."""
     return [f"{name}: {asked_text(asking, run.manifest.samples)}" for name, asking in run.manifest.asking.items()]
 

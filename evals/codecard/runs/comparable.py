@@ -13,7 +13,7 @@ from codecard.files import read_json, write_text
 from codecard.model import Score, UsageError, cluster_of
 from codecard.runs.folder import brief
 from codecard.runs.manifest import COMPARABLE, WARNED, Manifest
-from codecard.runs.reading import RunData, read_run, scores_json
+from codecard.runs.reading import Run, read_run, scores_json
 from codecard.text import unknown
 
 BASELINE_FORMAT = "codecard-baseline-1"
@@ -28,8 +28,8 @@ class Side:
     scores: tuple[Score, ...]
 
     @classmethod
-    def of(cls, run: RunData) -> Side:
-        return cls(name=run.name, manifest=run.manifest, scores=run.scores)
+    def of(cls, run: Run) -> Side:
+        return cls(name=run.name, manifest=run.manifest, scores=run.samples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def read_side(path: Path) -> Side:
     return read_baseline(path) if path.is_file() else Side.of(read_run(path))
 
 
-def write_baseline(run: RunData, path: Path, name: str) -> None:
+def write_baseline(run: Run, path: Path, name: str) -> None:
     """One small file: the kept part of the manifest, the scores, and each problem's outcomes.
 
     A problem's outcomes are one character a sample (`1` passed, `0` not, `v` void, `-` no such sample), or a
@@ -99,7 +99,7 @@ def write_baseline(run: RunData, path: Path, name: str) -> None:
     kept = {f.name: row[f.name] for f in dataclasses.fields(Manifest) if f.metadata["baseline"] or f.name == "format"}
     by_task: dict[str, dict[str, list[Score]]] = {}
     clusters: dict[str, str] = {}
-    for score in run.scores:
+    for score in run.samples:
         if score.cluster != cluster_of(score.problem):
             clusters[score.problem] = score.cluster
         by_task.setdefault(score.task, {}).setdefault(score.problem, []).append(score)

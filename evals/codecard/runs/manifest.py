@@ -124,7 +124,7 @@ class Manifest:
         return found
 
     def leaves(self, role: Role) -> dict[str, object]:
-        """Dotted path → value of every leaf with a role: `profile.name`, `data.multipl_e/py`, `sql.comparer`."""
+        """Dotted path → value of every leaf with a role: `profile.name`, `data.SUITE/TASK`, `SUITE.OPTION`."""
         found: dict[str, object] = {}
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
@@ -143,7 +143,8 @@ class Manifest:
             return "recipe", self.recipe, other.recipe
         for role in roles:
             mine, theirs = self.leaves(role), other.leaves(role)
-            for path in sorted(mine.keys() & theirs.keys()):
+            # an option says more than the hash of the problems that it changes
+            for path in sorted(mine.keys() & theirs.keys(), key=lambda path: (path.startswith("data."), path)):
                 if mine[path] != theirs[path]:
                     return path, mine[path], theirs[path]
         return None

@@ -9,7 +9,7 @@ from codecard.card.measurements import Measurement, estimates_of
 from codecard.files import read_json
 from codecard.model import UsageError, suite_of
 from codecard.runs.folder import SCORES
-from codecard.runs.reading import RunData, read_run
+from codecard.runs.reading import Run, read_run
 from codecard.stats import tally, within_problem_se
 from codecard.suites import known_suite, raw_reader
 
@@ -33,11 +33,11 @@ def _from_raw(path: Path) -> list[Measurement]:
     ]
 
 
-def _from_run(run: RunData) -> list[Measurement]:
+def _from_run(run: Run) -> list[Measurement]:
     manifest = run.manifest
     within = _variances(run)
     estimates = run.estimates
-    if not run.outcomes and not run.completions:  # what is left of a run: the numbers that the scorer wrote
+    if not run.outcomes and not run.histories:  # what is left of a run: the numbers that the scorer wrote
         estimates = estimates_of(read_json(run.path / SCORES, "a run folder"), str(run.path / SCORES))
     found = []
     for task, metrics in estimates.items():
@@ -61,10 +61,10 @@ def _from_run(run: RunData) -> list[Measurement]:
     return found
 
 
-def _variances(run: RunData) -> dict[str, float]:
+def _variances(run: Run) -> dict[str, float]:
     """Variance of each task's pass@1 over new samples, where a run has several samples a problem."""
     by_task: dict[str, list[object]] = {}
-    for score in run.scores:
+    for score in run.samples:
         if known_suite(suite_of(score.task)).sampled:
             by_task.setdefault(score.task, []).append(score)
     found = {}

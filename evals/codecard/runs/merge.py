@@ -32,7 +32,7 @@ from codecard.runs.folder import (
 )
 from codecard.runs.manifest import COMPARABLE, FORMAT, IDENTITY, MAKING, WARNED, Manifest, united_plans
 from codecard.runs.pipeline import finish
-from codecard.runs.reading import RunData, natural, ordered_tasks
+from codecard.runs.reading import Run, natural, ordered_tasks
 from codecard.suites import known_suite
 
 OUTCOME = ("verdict", "passed", "value", "program")
@@ -60,7 +60,7 @@ class _Part:
     executions: dict[SampleId, Row]
 
 
-def merge(out: Path, runs: Sequence[Path]) -> tuple[Merged, RunData]:
+def merge(out: Path, runs: Sequence[Path]) -> tuple[Merged, Run]:
     """Unite `runs` in `out` (with what it holds already) and score it. A sample that no run has is void; a
     `codecard run` on `out` makes it.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Generator_
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +29,7 @@ from codecard.runs.folder import (
     read_outcomes,
 )
 from codecard.runs.manifest import Manifest, makers
-from codecard.runs.reading import RunData, read_run, write_scores
+from codecard.runs.reading import Run, read_run, write_scores
 from codecard.runs.shard import Shard
 from codecard.settings import Profile
 from codecard.suites.suite import Session, Work
@@ -78,12 +79,15 @@ class RunPlan:
 
 def run(
     plan: RunPlan, sessions: Sequence[Session], common: Generator | None, own: Mapping[str, Generator], watcher: Watcher
-) -> RunData:
+) -> Run:
     """Generate, evaluate and score; on a folder that holds part of this run, do the rest of it.
 
     `common` answers every suite that has no generator of its `own`, which are closed as soon as they are not needed.
     """
-    mine = {s.suite.name: [p for p in s.problems() if plan.shard is None or plan.shard.holds(p)] for s in sessions}
+    asked = {session.suite.name: first_of_each(session.problems(), plan.limit) for session in sessions}
+    mine = {
+        name: [p for p in problems if plan.shard is None or plan.shard.holds(p)] for name, problems in asked.items()
+    }
     manifest = manifest_of(plan, sessions)
     fingerprints = {s.suite.name: own.get(s.suite.name, common) for s in sessions}
     manifest.fingerprint = common.fingerprint() if common is not None else None
@@ -93,9 +97,7 @@ def run(
         manifest.recipe = manifest.recipe or {key: str(print_of.get(key, "")) for key in RECIPE}
         if name in own:
             manifest.asking[name]["generator"] = print_of
-    planned = [
-        _planned(session, problem, problem in mine[session.suite.name], plan) for session, problem in _all(sessions)
-    ]
+    planned = [row for session in sessions for row in _planned(session, asked[session.suite.name], plan)]
     with RunFolder(plan.out, manifest, planned) as folder:
         _say_if_less(folder, planned, watcher)
         turn = _Turn(folder, watcher)
@@ -106,26 +108,32 @@ def run(
             turn.examine(session)
             generator = own.get(name, common)
             assert generator is not None
-            with contextlib.closing(session), contextlib.closing(own.get(name) or _Nothing()):
+            with contextlib.closing(session), contextlib.ExitStack() as stack:
+                if name in own:
+                    stack.callback(generator.close)
                 turn.ask_and_judge(session, mine[name], generator)
     return finish(plan.out)
 
 
-class _Nothing:
-    def close(self) -> None:
-        return None
+def first_of_each(problems: Iterable[Problem], limit: int | None) -> list[Problem]:
+    """The first `limit` problems of each task, in their order."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for problem in problems:
+        seen[problem.task] += 1
+        if limit is None or seen[problem.task] <= limit:
+            kept.append(problem)
+    return kept
 
 
-def _all(sessions: Iterable[Session]) -> Iterator[tuple[Session, Problem]]:
-    return ((session, problem) for session in sessions for problem in session.problems())
-
-
-def _planned(session: Session, problem: Problem, mine: bool, plan: RunPlan) -> Row:
+def _planned(session: Session, problems: Iterable[Problem], plan: RunPlan) -> Iterator[Row]:
     samples = session.asking.samples
-    return problem_row(problem, samples if mine else 0, whole=samples if plan.shard is not None else None)
+    if plan.shard is None:
+        return (problem_row(problem, samples) for problem in problems)
+    return (problem_row(p, samples if plan.shard.holds(p) else 0, whole=samples) for p in problems)
 
 
-def score(plan: RunPlan, sessions: Sequence[Session], watcher: Watcher) -> RunData:
+def score(plan: RunPlan, sessions: Sequence[Session], watcher: Watcher) -> Run:
     """Judge and score completions made elsewhere. Samples that belong to no problem of a suite are run, not scored."""
     manifest = manifest_of(plan, sessions)
     works = {session.suite.name: session.given() for session in sessions}
@@ -153,7 +161,7 @@ def _check_texts(out: Path, works: Mapping[str, Sequence[Work]]) -> None:
             raise UsageError(f"{out} holds another completion of {where}; choose another --out")
 
 
-def finish(out: Path) -> RunData:
+def finish(out: Path) -> Run:
     """The folder as it is now: its scores and tables, written and read by the one scorer."""
     found = read_run(out, empty=True)
     write_scores(found)
@@ -179,7 +187,7 @@ def manifest_of(plan: RunPlan, sessions: Sequence[Session]) -> Manifest:
     for session in sessions:
         name, asking = session.suite.name, session.asking
         manifest.with_facts(name, session.describe(), session.options)
-        manifest.counts |= session.counts
+        manifest.counts |= {**Counter(problem.task for problem in session.problems()), **session.counts}
         manifest.skipped |= session.skipped
         manifest.plan[name] = [plan.ask(asking.samples)]
         if not plan.files:
@@ -246,7 +254,8 @@ class _Turn:
         def fresh() -> Iterator[Work]:
             for work in self._answered(session, by_id, requests, generator, clock):
                 if work.failure is not None and not session.judges_parts:
-                    unanswered.append(_unanswered(work))
+                    void = Void(who=work.failure[0], why=work.failure[1])
+                    unanswered.append(work.outcome("void", None, "", void=void))
                 else:
                     yield work
 
@@ -299,13 +308,6 @@ class _Turn:
     def _keep(self, outcome: Outcome) -> None:
         self._folder.executions.append(outcome_row(outcome))
         self._watcher.executed(outcome)
-
-
-def _unanswered(work: Work) -> Outcome:
-    assert work.failure is not None
-    who, why = work.failure
-    task, problem, sample = work.id
-    return Outcome(task=task, problem=problem, sample=sample, verdict="void", value=None, void=Void(who=who, why=why))
 
 
 def overlapped(first: Iterable[Work], produce: Callable[[], Iterator[Work]]) -> Generator_[Work, None, None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codecard.model import UsageError, suite_of
 from codecard.runs.probe import Rate
-from codecard.runs.reading import RunData, read_run
+from codecard.runs.reading import Run, read_run
 from codecard.stats.paired import detectable_effect
 from codecard.stats.reproduction import Settings
 from codecard.suites.suite import Lengths, Suite
@@ -40,7 +40,7 @@ class Observed:
 class Given:
     """What the user knows. Prices are per million tokens, in any currency; `rate` was measured on the model at hand."""
 
-    samples: int
+    samples: int = 1
     limit: int | None = None
     parts: frozenset[str] | None = None
     tokens_per_second: float | None = None
@@ -117,8 +117,8 @@ def _counts(lengths: Lengths, given: Given) -> dict[str, int]:
 
 def observe(run: Path, suite: str) -> Observed:
     """Means over an earlier run's rows of a suite; the rate of a row is taken over all of its suites."""
-    data: RunData = read_run(run)
-    turns = [turn for history in data.completions.values() for turn in history]
+    data: Run = read_run(run)
+    turns = [turn for history in data.histories.values() for turn in history]
     counted = [turn for turn in turns if turn.new_tokens is not None]
     timed = [turn for turn in counted if turn.seconds]
     rows = [turn for turn in counted if suite_of(turn.task) == suite]

@@ -1,6 +1,6 @@
 """A run read back, and its scores: one pure function of the journals and the plan, whoever asks.
 
-`RunData.scores` has every planned sample, with a value or with who failed and why. `RunData.estimates` is what every
+`Run.samples` has every planned sample, with a value or with who failed and why. `Run.estimates` is what every
 table, file, comparison and notebook shows; `write_scores` writes it to scores.json and tables.md.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codecard.files import Row, write_json, write_text
 from codecard.journal import read_journal
@@ -26,6 +26,7 @@ from codecard.model import (
     cluster_of,
     suite_of,
 )
+from codecard.runs import frames
 from codecard.runs.folder import (
     SCORES,
     STAGES,
@@ -38,20 +39,27 @@ from codecard.runs.folder import (
 )
 from codecard.runs.manifest import Manifest
 from codecard.suites import in_order, known_suite
-from codecard.tables import markdown_tables
+from codecard.tables import html_tables, markdown_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNPLANNED = "unplanned"
 """Who failed where nobody was asked for a value: no judge was named."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunData:
-    """A whole run folder in memory. `problems` is the plan, by task and problem."""
+class Run:
+    """A whole run folder in memory: its numbers, its samples, and pandas frames of both (`codecard[analysis]`).
+
+    `problems` is the plan, by task and problem; `histories` the turns that the model wrote. In a notebook it shows its
+    tables.
+    """
 
     path: Path
     manifest: Manifest
     problems: dict[ProblemId, Row] = field(default_factory=dict)
-    completions: dict[SampleId, tuple[Completion, ...]] = field(default_factory=dict)
+    histories: dict[SampleId, tuple[Completion, ...]] = field(default_factory=dict)
     outcomes: dict[SampleId, Outcome] = field(default_factory=dict)
     stages: tuple[Row, ...] = ()
     """How busy generation and execution were, a row for each suite and start."""
@@ -67,10 +75,10 @@ class RunData:
 
     @cached_property
     def suites(self) -> list[str]:
-        return in_order({*self.manifest.suites, *(suite_of(score.task) for score in self.scores)})
+        return in_order({*self.manifest.suites, *(suite_of(score.task) for score in self.samples)})
 
     @cached_property
-    def scores(self) -> tuple[Score, ...]:
+    def samples(self) -> tuple[Score, ...]:
         """Every sample that counts, in the order of tasks and problems.
 
         Planned are the samples that a plan names and those that came from files. A problem marked `outside` was run at
@@ -78,7 +86,7 @@ class RunData:
         """
         planned = [(*key, n) for key, row in self.problems.items() for n in range(row.get("samples") or 0)]
         outside = {key for key, row in self.problems.items() if row.get("outside")}
-        found = {key for key in [*planned, *self.completions, *self.outcomes] if key[:2] not in outside}
+        found = {key for key in [*planned, *self.histories, *self.outcomes] if key[:2] not in outside}
         tasks = ordered_tasks(key[0] for key in found)
         return tuple(self._score(key) for key in sorted(found, key=lambda k: (tasks[k[0]], natural(k[1]), k[2])))
 
@@ -92,7 +100,7 @@ class RunData:
         elif outcome is None:
             reason = self.manifest.skipped.get(task)
             who = "sandbox" if reason else "missing"
-            why = reason or ("not executed" if key in self.completions else "not generated")
+            why = reason or ("not executed" if key in self.histories else "not generated")
         cluster = str(self.problems.get((task, problem), {}).get("cluster") or cluster_of(problem))
         return Score(task=task, problem=problem, cluster=cluster, sample=sample, value=value, void=why, who=who)
 
@@ -101,7 +109,7 @@ class RunData:
         """Every task's estimates, by the rules of its suite."""
         found: Estimates = {}
         for name in self.suites:
-            scores = [score for score in self.scores if suite_of(score.task) == name]
+            scores = [score for score in self.samples if suite_of(score.task) == name]
             if scores:
                 outcomes = {key: outcome for key, outcome in self.outcomes.items() if suite_of(key[0]) == name}
                 found |= known_suite(name).summarise(scores, outcomes, self.manifest.facts_of(name))
@@ -135,7 +143,7 @@ class RunData:
     def _left_out(self) -> dict[str, int]:
         """Task → problems of the whole suite that no planned sample belongs to."""
         seen: dict[str, set[str]] = {}
-        for score in self.scores:
+        for score in self.samples:
             seen.setdefault(score.task, set()).add(score.problem)
         counts = self.manifest.counts
         return {task: counts[task] - len(names) for task, names in seen.items() if counts.get(task, 0) > len(names)}
@@ -143,7 +151,7 @@ class RunData:
     @cached_property
     def voids(self) -> list[Score]:
         """Planned samples without a value, for want of somebody."""
-        return [score for score in self.scores if score.value is None and score.who != UNPLANNED]
+        return [score for score in self.samples if score.value is None and score.who != UNPLANNED]
 
     def _void_lines(self) -> list[str]:
         reasons: dict[tuple[str, str], int] = {}
@@ -153,7 +161,7 @@ class RunData:
         if not reasons:
             return []
         total = sum(reasons.values())
-        lines = [f"void (not a failure of the model; in no score): {total} of {len(self.scores)} samples"]
+        lines = [f"void (not a failure of the model; in no score): {total} of {len(self.samples)} samples"]
         shown = sorted(reasons.items(), key=lambda item: -item[1])[:8]
         lines += [f"{count} void by {who}: {why}" for (who, why), count in shown]
         return lines + (["and other reasons"] if len(reasons) > len(shown) else [])
@@ -169,35 +177,58 @@ class RunData:
         if not voids:
             return ""
         first = voids[0]
-        count = f"{len(voids)} of {len(self.scores)} samples are void"
+        count = f"{len(voids)} of {len(self.samples)} samples are void"
         return f"{count}, the first by {first.who}: {first.void}; the same command again makes them"
 
     def markdown(self, reported: Mapping[str, str] | None = None) -> str:
         """The tables and remarks, as tables.md has them."""
         return markdown_tables(self.tables, self.model or self.name, self.remarks, reported)
 
+    def _repr_html_(self) -> str:
+        return html_tables(self.tables, self.model or self.name, self.remarks)
 
-def read_run(path: Path | str, *, empty: bool = False) -> RunData:
+    @cached_property
+    def completions(self) -> pd.DataFrame:
+        """A row a turn: text, style, finish_reason, prompt_tokens, new_tokens, seconds."""
+        return frames.completions(self.histories.values())
+
+    @cached_property
+    def executions(self) -> pd.DataFrame:
+        """The last outcome of each sample, with the journal's fields (verdict, passed, cpu_s, …)."""
+        return frames.executions(self.outcomes.values())
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """A row for every planned sample: cluster, value (NaN when void), void (the reason), who."""
+        return frames.scores(self.samples)
+
+    def to_parquet(self, folder: str | Path) -> list[Path]:
+        """Write completions.parquet, executions.parquet and scores.parquet; returns their paths."""
+        parts = {"completions": self.completions, "executions": self.executions, "scores": self.scores}
+        return frames.write_parquet(parts, Path(folder))
+
+
+def read_run(path: Path | str, *, empty: bool = False) -> Run:
     """Read a run folder. Raises UsageError in one line when it is none, holds a broken row, or is empty and may not
     be so."""
     path = Path(path)
     if not path.is_dir():
         raise UsageError(f"{path}: no such run folder")
     manifest = read_manifest(path)
-    run = RunData(
+    run = Run(
         path=path,
         manifest=manifest,
         problems=read_problems(path),
-        completions=read_completions(path),
+        histories=read_completions(path),
         outcomes=read_outcomes(path),
         stages=tuple(read_journal(path / STAGES)),
     )
-    if not run.completions and not run.outcomes and not empty:
+    if not run.histories and not run.outcomes and not empty:
         raise UsageError(f"{path}: an empty run: no completions and no executions")
     return run
 
 
-def write_scores(run: RunData) -> None:
+def write_scores(run: Run) -> None:
     """scores.json and tables.md, from the one scorer."""
     write_json(run.path / SCORES, scores_json(run.estimates))
     write_text(run.path / TABLES, run.markdown())

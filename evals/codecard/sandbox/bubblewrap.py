@@ -97,7 +97,7 @@ def _prepare_warm(language: str, digest: str) -> Path | None:
             os.chown(made, identity["user"], identity["group"])
         walls = _walls(language=language, warm=made, writable=True)
         done = subprocess.run(
-            [*walls, "--", "sh", "/opt/codecard/build/warm.sh"],
+            [*walls, "--", "sh", "-c", "if [ -e $0 ]; then sh $0; fi", "/opt/codecard/build/warm.sh"],
             capture_output=True,
             check=False,
             cwd="/",

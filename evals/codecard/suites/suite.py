@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codecard.generate.port import GenerationRequest, Message
 from codecard.model import (
     Asking,
     Completion,
@@ -28,6 +29,7 @@ from codecard.model import (
     TableCell,
     Unit,
     UsageError,
+    Void,
     content_key,
 )
 from codecard.settings import Options, Profile
@@ -35,7 +37,7 @@ from codecard.stats import summarise
 
 if TYPE_CHECKING:
     from codecard.cluster import Cluster
-    from codecard.generate import GenerationRequest, Generator, Opening
+    from codecard.generate import Generator, Opening
     from codecard.settings import ModelSpec
 
 Row = dict[str, Any]
@@ -67,6 +69,24 @@ class Work:
         """The model's last turn."""
         return self.history[-1]
 
+    def outcome(
+        self,
+        verdict: str,
+        value: float | None,
+        key: str,
+        *,
+        void: Void | None = None,
+        graded: bool = False,
+        **facts: Any,
+    ) -> Outcome:
+        """What became of it; the sample's own name is kept among the facts."""
+        task, problem, sample = self.id
+        named = facts | ({"id": self.label} if self.label else {})
+        return Outcome(
+            task=task, problem=problem, sample=sample, verdict=verdict, value=value, void=void, key=key, graded=graded,
+            facts=named,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -83,16 +103,14 @@ class Asked:
 class Setting:
     """What a suite is opened in: the user's choices that are no suite's own, and the machine.
 
-    `model` None: completions come from files. `limit`: only the first problems of each task. `parts`: only these parts
-    of a suite (languages, for suites that have some). `folder`: where the run is kept, for a suite that has a journal
-    of its own. `say` tells the user a line.
+    `model` None: completions come from files. `parts`: only these parts of a suite (languages, for suites that have
+    some). `folder`: where the run is kept, for a suite that has a journal of its own. `say` tells the user a line.
     """
 
     profile: Profile
     model: ModelSpec | None = None
     asked: Asked = Asked()
     data_dir: Path | None = None
-    limit: int | None = None
     parts: frozenset[str] | None = None
     workers: int | None = None
     sandbox: str | None = None
@@ -143,6 +161,28 @@ class Lengths:
     detectable: str = "pass@1"
 
 
+def request_of(
+    asking: Asking,
+    problem: Problem,
+    sample: int,
+    prompt: str | Sequence[Message],
+    *,
+    stops: Sequence[str] = (),
+    turn: int = 1,
+) -> GenerationRequest:
+    """A request in a suite's way of asking."""
+    return GenerationRequest(
+        task=problem.task,
+        problem=problem.id,
+        sample=sample,
+        prompt=prompt if isinstance(prompt, str) else tuple(prompt),
+        stops=tuple(stops),
+        sampling=asking.sampling,
+        seed=asking.seed,
+        turn=turn,
+    )
+
+
 class Session(ABC):
     """A suite opened in a setting: it has its problems, asks, and judges. `close` it after use."""
 
@@ -156,7 +196,7 @@ class Session(ABC):
     judges_parts = False
     """A sample whose later turn was not answered is judged as far as it goes."""
     counts: Mapping[str, int] = {}
-    """Task → problems of the whole suite, where that is more than `problems` has."""
+    """Task → problems that it should have, where `problems` may have fewer."""
     workers: int | None = None
     busy_s: float | None = None
     """Seconds that the workers, all together, were at work; None where that is not known."""
@@ -167,7 +207,8 @@ class Session(ABC):
         self.options = Options() if options is None else options
 
     @abstractmethod
-    def problems(self) -> list[Problem]: ...
+    def problems(self) -> list[Problem]:
+        """All of them, in their order; which of them a run asks is not the suite's business."""
 
     @abstractmethod
     def request(self, problem: Problem, sample: int, history: Sequence[Completion]) -> GenerationRequest | None:

@@ -87,8 +87,8 @@ def test_junit_keeps_to_the_elements_and_attributes_of_jenkins(make_run: MakeRun
         "system-err": set(),
     }
     run = read_run(make_run("mixed", MIXED))
-    both = compare(run.scores, run.scores)
-    for xml in (run_junit(run, fail_wrong=True), comparison_junit(both, pair_up(run.scores, run.scores))):
+    both = compare(run.samples, run.samples)
+    for xml in (run_junit(run, fail_wrong=True), comparison_junit(both, pair_up(run.samples, run.samples))):
         for element in ElementTree.fromstring(xml.encode()).iter():
             assert set(element.attrib) <= allowed[element.tag]
 
@@ -104,8 +104,8 @@ def test_junit_survives_output_that_xml_forbids(make_run: MakeRun) -> None:
 def test_junit_of_a_comparison_holds_the_decision_and_each_problem(make_run: MakeRun) -> None:
     """The gate is one case; lost problems are failures only on request."""
     keys = [f"multipl_e/py:HumanEval_{i}_f" for i in range(30)]
-    base = read_run(make_run("base", {key: ["passed"] for key in keys})).scores
-    new = read_run(make_run("new", {key: ["wrong" if i < 15 else "passed"] for i, key in enumerate(keys)})).scores
+    base = read_run(make_run("base", {key: ["passed"] for key in keys})).samples
+    new = read_run(make_run("new", {key: ["wrong" if i < 15 else "passed"] for i, key in enumerate(keys)})).samples
     compared = compare(base, new)
     found = kinds(comparison_junit(compared, pair_up(base, new)))
     assert found["codecard.gate:multipl_e pooled"] == ["Failure"]
@@ -134,7 +134,7 @@ def test_the_summary_renders_as_tables(make_run: MakeRun) -> None:
     assert rows[1][3] == "1.00"
     assert rows[3][2:] == ["2", "1 +4 void"]
     assert text.startswith("## evil \\| &lt;img src=x&gt; \\`m\\` \\# head\n")
-    compared = compare(run.scores, run.scores)
+    compared = compare(run.samples, run.samples)
     table = table_of(comparison_summary(Side.of(run), Side.of(run), compared))
     assert table[0][0] == "Task"
     assert table[-1][0] == "multipl_e/pooled"
@@ -170,8 +170,8 @@ def test_frames_hold_every_planned_sample_and_survive_parquet(make_run: MakeRun,
 def test_completions_made_elsewhere_are_not_planned(make_run: MakeRun) -> None:
     """A file with one sample for some problems and three for others has no missing samples."""
     outcomes = {"multipl_e/py:HumanEval_0_a": ["passed"] * 3, "multipl_e/py:HumanEval_1_b": ["wrong"]}
-    assert len(read_run(make_run("elsewhere", outcomes, recipe=None)).scores) == 4
-    assert len(read_run(make_run("planned", outcomes)).scores) == 6
+    assert len(read_run(make_run("elsewhere", outcomes, recipe=None)).samples) == 4
+    assert len(read_run(make_run("planned", outcomes)).samples) == 6
 
 
 def test_limits_are_told_in_numbers_while_they_are_the_defined_ones() -> None:

@@ -199,7 +199,7 @@ def test_a_comparison_shows_what_turned_and_both_programs_as_a_diff(browser: Any
     turned = {"verdict": "wrong", "completion": "    return 99\n", "stderr": "AssertionError: 99"}
     new = make_run("new", {"multipl_e/py:HumanEval_1_a": ["passed"], "multipl_e/py:HumanEval_2_b": [turned]})
     left, right = read_run(base), read_run(new)
-    html = render_comparison(left, right, compare(left.scores, right.scores), ["The runs differ in images.py."])
+    html = render_comparison(left, right, compare(left.samples, right.samples), ["The runs differ in images.py."])
     open_page(browser, new, html)
     assert "The runs differ in images.py." in browser.find_element("tag name", "header").text
     assert shown(browser)[0] == "multipl_e/py HumanEval_2_b"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from codecard.files import read_jsonl
 from codecard.languages import Language, find_language, language_names
 from codecard.model import Limits, PromptStyle, StageLimits, UsageError
 from codecard.settings import Options, option, read_toml
 
-RUN_S = 15.0
+RUN_S = 15
 """Seconds of a stage where a definition names none: bigcode-evaluation-harness's own."""
 
 
@@ -86,7 +87,7 @@ def _task(path: Path) -> CodeTask:
     try:
         dataset, prompt, limits = fields["dataset"], fields.get("prompt", {}), fields.get("limits", {})
         language = find_language(fields.get("language", path.stem))
-        run_s = float(limits.get("run_s", RUN_S))
+        run_s = limits.get("run_s", RUN_S)  # as written: 15 and 15.0 have other keys, and folders keep those
         build_s = limits.get("build_s", run_s) if language.toolchain.build else None
         stops = prompt.get("stop_tokens")
         return CodeTask(
@@ -96,11 +97,11 @@ def _task(path: Path) -> CodeTask:
             language=language,
             folder=path.parent,
             file=dataset["file"],
-            count=dataset.get("count"),
+            count=dataset.get("count") or _rows_beside(path, dataset["file"]),
             stop_tokens=None if stops is None else tuple(stops),
             tolerated_stop_tokens=tuple(prompt.get("tolerated_stop_tokens", ())),
             run_s=run_s,
-            build_s=None if build_s is None else float(build_s),
+            build_s=build_s,
             hub_path=dataset.get("path", ""),
             hub_config=dataset.get("config", ""),
             hub_split=dataset.get("split", "test"),
@@ -108,6 +109,12 @@ def _task(path: Path) -> CodeTask:
     except (KeyError, TypeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"{path}: not a task: {what}") from None
+
+
+def _rows_beside(definition: Path, file: str) -> int | None:
+    """How many problems lie beside their definition, where they do."""
+    path = definition.parent / file
+    return len(read_jsonl(path)) if path.is_file() else None
 
 
 def suite_fields(folder: Path) -> dict[str, Any]:

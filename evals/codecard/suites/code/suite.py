@@ -31,7 +31,7 @@ from codecard.settings import load_profile
 from codecard.suites.code.definitions import CodeOptions, CodeTask, code_tasks, suite_fields
 from codecard.suites.code.problems import assemble, load_problems, program_of, stops_of
 from codecard.suites.importing import match, read_completion_file
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work
+from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
 from codecard.text import unknown
 
 if TYPE_CHECKING:
@@ -147,18 +147,11 @@ def _limits_of(stage: StageLimits) -> str:
 
 
 def _request(problem: Problem, sample: int, asking: Asking, options: CodeOptions) -> GenerationRequest:
+    if asking.style is PromptStyle.RAW:
+        return request_of(asking, problem, sample, problem.prompt, stops=stops_of(problem, options))
     assert isinstance(problem.checker, Tests)
-    chat = asking.style is PromptStyle.CHAT
     question = chat_prompt(problem.prompt, problem.checker.language)
-    return GenerationRequest(
-        task=problem.task,
-        problem=problem.id,
-        sample=sample,
-        prompt=(Message(role="user", content=question),) if chat else problem.prompt,
-        stops=() if chat else stops_of(problem, options),
-        sampling=asking.sampling,
-        seed=asking.seed,
-    )
+    return request_of(asking, problem, sample, [Message(role="user", content=question)])
 
 
 class CodeSession(Session):
@@ -175,10 +168,8 @@ class CodeSession(Session):
         chosen = self._chosen(parts, setting.say if not rows else lambda _: None)
         loaded = {task.task: load_problems(task, options.revision, setting.data_dir) for task in chosen}
         self._hashes = {name: found[1] for name, found in loaded.items()}
-        self._whole = [problem for problems, _ in loaded.values() for problem in problems]
-        self.counts = {name: len(problems) for name, (problems, _) in loaded.items()}
-        self._problems = [problem for problems, _ in loaded.values() for problem in problems[: setting.limit]]
-        self._given = match(rows, self._whole)
+        self._problems = [problem for problems, _ in loaded.values() for problem in problems]
+        self._given = match(rows, self._problems)
         self._sandbox, self._executor = _open_box(setting, parts, options)
         self._tasks: dict[str, CodeTask] = {}
         skipped: dict[str, str] = {}
@@ -266,28 +257,22 @@ class CodeSession(Session):
 
     def _outcome(self, work: Work, program: Program, execution: Execution) -> Outcome:
         verdict = execution.verdict
-        facts = {
-            "stage": execution.stage.value,
-            "exit_code": execution.exit_code,
-            "signal": execution.signal,
-            "cpu_s": execution.cpu_s,
-            "wall_s": execution.wall_s,
-            "peak_memory_bytes": execution.peak_memory_bytes,
-            "stdout": execution.stdout,
-            "stderr": execution.stderr,
-            "image": execution.image,
-            "attempts": execution.attempts,
-            "program": program.source,
-        } | ({"id": work.label} if work.label else {})
-        return Outcome(
-            task=work.problem.task,
-            problem=work.problem.id,
-            sample=work.sample,
-            verdict=verdict.value,
-            value=None if verdict.void else float(self.passes(verdict)),
+        return work.outcome(
+            verdict.value,
+            None if verdict.void else float(self.passes(verdict)),
+            self._key(work.problem.task, program),
             void=Void(who="sandbox", why=execution.reason) if verdict.void else None,
-            key=self._key(work.problem.task, program),
-            facts=facts,
+            stage=execution.stage.value,
+            exit_code=execution.exit_code,
+            signal=execution.signal,
+            cpu_s=execution.cpu_s,
+            wall_s=execution.wall_s,
+            peak_memory_bytes=execution.peak_memory_bytes,
+            stdout=execution.stdout,
+            stderr=execution.stderr,
+            image=execution.image,
+            attempts=execution.attempts,
+            program=program.source,
         )
 
     def counted(self, outcome: Outcome) -> float | None:

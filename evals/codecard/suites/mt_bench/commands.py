@@ -12,7 +12,7 @@ from codecard.files import read_json
 from codecard.paths import data_dir as default_data_dir
 from codecard.suites.mt_bench.data import open_data
 from codecard.suites.mt_bench.fastchat import read_judgments
-from codecard.suites.mt_bench.judging import open_judge
+from codecard.suites.mt_bench.judge import open_judge
 from codecard.suites.mt_bench.ratings import calibrate_judge, export_fastchat, rating_parser
 
 app = typer.Typer(help="Judges and judgments of MT-Bench.", no_args_is_help=True)

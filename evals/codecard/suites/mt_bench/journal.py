@@ -3,54 +3,41 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
+from codecard.files import Row
 from codecard.model import content_key
-from codecard.suites.mt_bench.data import JudgePrompt
+from codecard.suites.mt_bench.data import TASK, JudgePrompt
 from codecard.suites.mt_bench.judge import Judge, Reply
 
-Row = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRow:
-    """The outcome of one prompt: `rating` None is void, `void` says why. `text` None: the request failed."""
-
-    prompt: JudgePrompt
-    judge: str
-    key: str
-    text: str | None
-    rating: float | None
-    void: str = ""
-
-    @property
-    def row(self) -> Row:
-        """As `judgments.jsonl` holds it."""
-        return {
-            "problem": self.prompt.problem,
-            "sample": 0,
-            "turn": self.prompt.turn,
-            "judge": self.judge,
-            "form": self.prompt.name,
-            "rating": self.rating,
-            "void": self.void,
-            "verdict": "void" if self.rating is None else "rated",
-            "judgment": self.text,
-            "user_prompt": self.prompt.user,
-            "key": self.key,
-        }
+def judged_row(prompt: JudgePrompt, judge: str, key: str, text: str | None, rating: float | None, why: str) -> Row:
+    """A row of judgments.jsonl: what became of one prompt. `text` None: the request failed; without a rating the row is
+    void, and `why` says so."""
+    return {
+        "task": TASK,
+        "problem": prompt.problem,
+        "sample": 0,
+        "turn": prompt.turn,
+        "judge": judge,
+        "form": prompt.name,
+        "rating": rating,
+        "void": "" if rating is not None else why,
+        "verdict": "void" if rating is None else "rated",
+        "judgment": text,
+        "user_prompt": prompt.user,
+        "key": key,
+    }
 
 
 def rate(
     judge: Judge,
     prompts: Iterable[JudgePrompt],
-    journal: Iterable[Mapping[str, Any]],
+    journal: Iterable[Row],
     parse: Callable[[str], float | None],
     attempts: int = 1,
-) -> Iterator[tuple[JudgedRow, bool]]:
-    """(outcome, whether it is new) of each prompt; append the new rows to the journal as they come.
+) -> Iterator[tuple[Row, bool]]:
+    """(row, whether it is new) of each prompt; append the new rows to the journal as they come.
 
     A text in `journal` under the same judge, settings and prompt (`key`) is taken, not asked for again; the
     rating is always read from the text anew. A text without a rating is asked for again until `attempts` texts
@@ -68,15 +55,15 @@ def rate(
         if best is None or (parse(best) is None and len(texts) < attempts):
             pending.append(prompt)
         else:
-            yield _outcome(judge, Reply(prompt=prompt, text=best), parse), False
+            yield _row(judge, Reply(prompt=prompt, text=best), parse), False
     while pending:
         again: list[JudgePrompt] = []
         for reply in judge.judge(pending):
-            outcome = _outcome(judge, reply, parse)
-            yield outcome, True
+            row = _row(judge, reply, parse)
+            yield row, True
             if reply.text is not None:
-                known[outcome.key].append(reply.text)
-                if outcome.rating is None and len(known[outcome.key]) < attempts:
+                known[row["key"]].append(reply.text)
+                if row["rating"] is None and len(known[row["key"]]) < attempts:
                     again.append(reply.prompt)
         pending = again
 
@@ -91,14 +78,7 @@ def _best(texts: list[str], parse: Callable[[str], float | None]) -> str | None:
     return next(rated, texts[-1] if texts else None)
 
 
-def _outcome(judge: Judge, reply: Reply, parse: Callable[[str], float | None]) -> JudgedRow:
+def _row(judge: Judge, reply: Reply, parse: Callable[[str], float | None]) -> Row:
     rating = None if reply.text is None else parse(reply.text)
-    void = "" if rating is not None else reply.failure or "no rating in the judge's text"
-    return JudgedRow(
-        prompt=reply.prompt,
-        judge=judge.name,
-        key=_key(judge, reply.prompt),
-        text=reply.text,
-        rating=rating,
-        void=void,
-    )
+    why = reply.failure or "no rating in the judge's text"
+    return judged_row(reply.prompt, judge.name, _key(judge, reply.prompt), reply.text, rating, why)

@@ -54,12 +54,11 @@ def calibrate_judge(
     before = list(read_journal(folder / JUDGMENTS))
     ours: dict[tuple[str, str], float | None] = {}
     with Journal(folder / JUDGMENTS) as journal:
-        for outcome, new in rate(judge, [prompt for prompt, _ in recorded.values()], before, parse, attempts):
-            row = {"task": TASK} | outcome.row
+        for row, new in rate(judge, [prompt for prompt, _ in recorded.values()], before, parse, attempts):
             if new:
                 journal.append(row)
             told(row)
-            ours[outcome.prompt.name, outcome.prompt.user] = outcome.rating
+            ours[row["form"], row["user_prompt"]] = row["rating"]
     found = calibrate((prompt.problem, theirs, ours.get(key)) for key, (prompt, theirs) in recorded.items())
     write_text(folder / "calibration.json", json.dumps(asdict(found), indent=1) + "\n")
     return found

@@ -11,7 +11,7 @@ from codecard.journal import Journal, read_journal
 from codecard.model import Outcome, UsageError, content_key
 from codecard.suites.mt_bench.data import TURNS, JudgePrompt, MtBenchData
 from codecard.suites.mt_bench.fastchat import API_ERROR, Answers, RecordedJudgment, Recording, read_judgments, recording
-from codecard.suites.mt_bench.journal import JudgedRow
+from codecard.suites.mt_bench.journal import judged_row
 from codecard.suites.mt_bench.ratings import JUDGMENTS
 from codecard.suites.mt_bench.suite import MtBenchSession, given_work
 from codecard.suites.suite import Facts, Row, Setting, Work
@@ -117,17 +117,10 @@ class RecordedSession(MtBenchSession):
 
     def _row(self, judgment: RecordedJudgment) -> Row:
         failed = judgment.text == API_ERROR
-        rating = None if failed else self.parse(judgment.text)
-        reason = "the judge's endpoint failed" if failed else "no rating in the judge's text"
-        outcome = JudgedRow(
-            prompt=recorded_prompt(self.data, judgment),
-            judge=judgment.judge,
-            key=content_key(asdict(judgment)),
-            text=None if failed else judgment.text,
-            rating=rating,
-            void="" if rating is not None else reason,
-        )
-        return {"task": self.problems()[0].task} | outcome.row
+        text, rating = (None, None) if failed else (judgment.text, self.parse(judgment.text))
+        why = "the judge's endpoint failed" if failed else "no rating in the judge's text"
+        prompt = recorded_prompt(self.data, judgment)
+        return judged_row(prompt, judgment.judge, content_key(asdict(judgment)), text, rating, why)
 
 
 def recorded_prompt(data: MtBenchData, judgment: RecordedJudgment) -> JudgePrompt:

@@ -37,10 +37,9 @@ from codecard.stats.rating import RATING_RANGE, Rated, estimate_ratings
 from codecard.suites.mt_bench.data import TASK, TURNS, JudgePrompt, MtBenchData, clean_answer, definition, open_data
 from codecard.suites.mt_bench.fastchat import ANSWER_ERROR, Answers, is_answer_file, read_answers, run_answers
 from codecard.suites.mt_bench.journal import rate
-from codecard.suites.mt_bench.judge import Judge
-from codecard.suites.mt_bench.judging import open_judge
+from codecard.suites.mt_bench.judge import Judge, open_judge
 from codecard.suites.mt_bench.ratings import JUDGMENTS, calibration_line, rating_parser
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work
+from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
 
 COLUMNS = (("Score", "score"), ("Turn 1", "turn_1"), ("Turn 2", "turn_2"))
 NOBODY = "unplanned"
@@ -204,8 +203,7 @@ class MtBenchSession(Session):
     ) -> None:
         super().__init__(suite, suite.asking(setting, options), options)
         self.data: MtBenchData = open_data(setting.data_dir, Path(options.references) if options.references else None)
-        self._problems = list(self.data.problems[: setting.limit])
-        self.counts = {TASK: len(self.data.problems)}
+        self._problems = list(self.data.problems)
         self.parse = rating_parser(self.data, as_fastchat=options.fastchat_regex)
         self._folder = setting.folder
         self._answers = answers
@@ -274,16 +272,8 @@ class MtBenchSession(Session):
         for completion, later in zip(history, problem.turns, strict=False):
             messages.append(Message(role="assistant", content=self._clean(completion)))
             messages.append(Message(role="user", content=later))
-        return GenerationRequest(
-            task=problem.task,
-            problem=problem.id,
-            sample=sample,
-            prompt=tuple(messages),
-            stops=self.data.definition.answer_stops,
-            sampling=self.asking.sampling,
-            seed=self.asking.seed,
-            turn=len(history) + 1,
-        )
+        stops = self.data.definition.answer_stops
+        return request_of(self.asking, problem, sample, messages, stops=stops, turn=len(history) + 1)
 
     def _clean(self, completion: Completion) -> str:
         """As the judge and the second turn see it."""
@@ -309,20 +299,19 @@ class MtBenchSession(Session):
         """All answers first, for the judge may be the same server; then an outcome a question."""
         asked = list(works)
         judged: dict[tuple[str, int], Row] = {}
-        for row in self.judgments(prompt for work in asked for prompt in self._prompts(work)):
+        for row in self._judgments([prompt for work in asked for prompt in self._prompts(work)]):
             judged[row["problem"], row["turn"]] = row
         for work in asked:
             yield self.outcome(work, judged)
 
-    def judgments(self, prompts: Iterable[JudgePrompt]) -> Iterator[Row]:
+    def _judgments(self, prompts: Sequence[JudgePrompt]) -> Iterator[Row]:
         """A journal row a prompt; only what no row of the folder's journal holds yet is asked."""
         if self.judge is None:
             return
         path = None if self._folder is None else self._folder / JUDGMENTS
         before = list(read_journal(path)) if path is not None else []
         with contextlib.nullcontext() if path is None else Journal(path) as journal:
-            for outcome, new in rate(self.judge, list(prompts), before, self.parse, self.options.judge_attempts):
-                row = {"task": TASK} | outcome.row
+            for row, new in rate(self.judge, prompts, before, self.parse, self.options.judge_attempts):
                 if new and journal is not None:
                     journal.append(row)
                 yield row
@@ -349,16 +338,14 @@ class MtBenchSession(Session):
             )
         ratings = [turn["rating"] for turn in turns if turn["rating"] is not None]
         why = "; ".join(f"turn {turn['turn']}: {turn['void']}" for turn in turns if turn["void"])
-        return Outcome(
-            task=TASK,
-            problem=problem.id,
-            sample=work.sample,
-            verdict="void" if blamed else "rated",
-            value=None if blamed else sum(ratings) / len(ratings),
+        return work.outcome(
+            "void" if blamed else "rated",
+            None if blamed else sum(ratings) / len(ratings),
+            self.key(work),
             void=Void(who=blamed[0], why=why) if blamed else None,
-            key=self.key(work),
             graded=True,
-            facts={"judge": self.judge_name, "turns": turns},
+            judge=self.judge_name,
+            turns=turns,
         )
 
     @property

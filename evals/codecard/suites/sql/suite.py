@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -37,10 +35,10 @@ from codecard.sql.data import data_folder
 from codecard.sql.definition import SqlDefinition, completions_from_results, definition, definitions, load
 from codecard.stats import summarise, wilson
 from codecard.suites.importing import Imported, match, read_completion_file
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work
+from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
 
 if TYPE_CHECKING:
-    from codecard.sql.database import Database, SqlOutcome
+    from codecard.sql.database import Database
 
 COMPARERS = ("reference", "strict", "robust")
 TITLES = {
@@ -54,7 +52,6 @@ TITLES = {
 """The card's columns."""
 LISTED = 20
 """Questions named in a remark before it says how many more there are."""
-_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)|(password=)('[^']*'|\S+)")
 
 
 class SqlOptions(Options):
@@ -210,8 +207,7 @@ class SqlSession(Session):
         whole = [problem for problems in self._questions.values() for problem in problems]
         rows = [row for _, found in read for row in found]
         self._given = match(_with_tasks(rows, whole), whole)
-        self.counts = dict(Counter(problem.task for problem in whole))
-        self._problems = _first_of_each(whole, setting.limit)
+        self._problems = whole
         self._databases: dict[str, Database] = {}
         with contextlib.ExitStack() as stack:
             asked = DatabaseOptions(
@@ -284,17 +280,10 @@ class SqlSession(Session):
     def request(self, problem: Problem, sample: int, history: Sequence[Completion]) -> GenerationRequest | None:
         if history:
             return None
-        chat = self.asking.style is PromptStyle.CHAT
-        return GenerationRequest(
-            task=problem.task,
-            problem=problem.id,
-            sample=sample,
-            prompt=(Message(role="user", content=problem.prompt),) if chat else problem.prompt,
-            # what follows the first semicolon is cut away in any case
-            stops=() if chat else (";",),
-            sampling=self.asking.sampling,
-            seed=self.asking.seed,
-        )
+        if self.asking.style is PromptStyle.CHAT:
+            return request_of(self.asking, problem, sample, [Message(role="user", content=problem.prompt)])
+        # what follows the first semicolon is cut away in any case
+        return request_of(self.asking, problem, sample, problem.prompt, stops=(";",))
 
     def key(self, work: Work) -> str:
         facts = self._databases[self._version[work.problem.id]].facts
@@ -314,52 +303,32 @@ class SqlSession(Session):
                 yield future.result()
 
     def _outcome(self, work: Work) -> Outcome:
-        sql = _query(work)
-        database = self._databases[self._version[work.problem.id]]
-        return self._judged(work, sql, database.judge(work.problem, sql))
-
-    def _judged(self, work: Work, sql: str, found: SqlOutcome) -> Outcome:
-        comparer = self.options.comparer
-        facts: dict[str, Any] = {
-            "reference_passed": found.reference_passed,
-            "strict_passed": found.strict_passed,
-            **({"robust_passed": found.robust_passed} if self.options.robust else {}),
-            "outcome": found.outcome.value,
-            "reason": found.reason,
-            "reference_error": found.reference_error,
-            "sqlstate": found.sqlstate,
-            "row_count": found.row_count,
-            "known_bad": any(work.problem.id in version.known_bad for version in self._versions),
-            "stage": "run",
-            "wall_s": found.seconds,
-            "stdout": "",
-            "stderr": "" if found.passed(comparer) else found.reason,
-            "program": sql,
-        } | ({"id": work.label} if work.label else {})
-        return Outcome(
-            task=work.problem.task,
-            problem=work.problem.id,
-            sample=work.sample,
-            verdict=found.verdict(comparer).value,
-            value=None if found.void else float(bool(found.passed(comparer))),
+        sql, comparer = _query(work), self.options.comparer
+        found = self._databases[self._version[work.problem.id]].judge(work.problem, sql)
+        robust: Row = {"robust_passed": found.robust_passed} if self.options.robust else {}
+        return work.outcome(
+            found.verdict(comparer).value,
+            None if found.void else float(bool(found.passed(comparer))),
+            self.key(work),
             void=Void(who="database", why=found.reason) if found.void else None,
-            key=self.key(work),
-            facts=facts,
+            reference_passed=found.reference_passed,
+            strict_passed=found.strict_passed,
+            **robust,
+            outcome=found.outcome.value,
+            reason=found.reason,
+            reference_error=found.reference_error,
+            sqlstate=found.sqlstate,
+            row_count=found.row_count,
+            known_bad=any(work.problem.id in version.known_bad for version in self._versions),
+            stage="run",
+            wall_s=found.seconds,
+            stdout="",
+            stderr="" if found.passed(comparer) else found.reason,
+            program=sql,
         )
 
     def close(self) -> None:
         self._stack.close()
-
-
-def _first_of_each(problems: Sequence[Problem], limit: int | None) -> list[Problem]:
-    """The first `limit` problems of each task, in their order."""
-    taken: Counter[str] = Counter()
-    kept = []
-    for problem in problems:
-        taken[problem.task] += 1
-        if limit is None or taken[problem.task] <= limit:
-            kept.append(problem)
-    return kept
 
 
 def _query(work: Work) -> str:
@@ -375,8 +344,3 @@ def _with_tasks(rows: Iterable[Imported], problems: Sequence[Problem]) -> list[I
             raise UsageError(f"{row.where}: no question {row.problem!r} with a gold query")
         found.append(replace(row, task=tasks[row.problem]))
     return found
-
-
-def without_passwords(words: Iterable[str]) -> tuple[str, ...]:
-    """Words of a command line without the password of a `--database-url`."""
-    return tuple(_PASSWORD.sub(lambda found: f"{found.group(1) or found.group(2)}…", word) for word in words)

@@ -14,9 +14,9 @@ from typing import Any
 
 from codecard.files import read_json, write_json
 from codecard.generate.backends import Opening, locate
-from codecard.generate.lm_eval_library import VERSION, first_line, library, model_class, quiet
+from codecard.generate.lm_eval_library import VERSION, library, model_class, quiet
 from codecard.generate.loading import find
-from codecard.generate.port import GenerationRequest, Generator
+from codecard.generate.port import GenerationRequest, Generator, first_line
 from codecard.model import Choices, Completion, FinishReason, InfrastructureError, Problem, UsageError
 from codecard.settings import ModelSpec
 from codecard.suites.zero_shot.tasks import ZeroShotTask
@@ -118,7 +118,7 @@ def _problem(key: str, name: str, loaded: Any, number: int, document: Any) -> Pr
 class LikelihoodGenerator(Generator):
     """A model asked by lm-eval for the likelihoods of continuations: a completion is what it found, as JSON.
 
-    `whole`: documents of each task that are asked; of a task that is asked whole, lm-eval's own results are kept in
+    `whole`: documents of each task; of one that is asked whole, lm-eval's own results are kept in
     `folder`.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,7 @@ from codecard.model import (
 from codecard.paths import tasks_dir
 from codecard.settings import ModelSpec, Options, option
 from codecard.stats import estimate_mean
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, data_hashes
+from codecard.suites.suite import Lengths, Row, Session, Setting, Suite, Work, request_of
 from codecard.suites.zero_shot.harness import Harness, LikelihoodGenerator, local_files
 from codecard.suites.zero_shot.tasks import SUITE, ZeroShotTask, load_tasks
 
@@ -139,8 +140,7 @@ class ZeroShotSession(Session):
         self._add_bos, self._folder, self._tasks = options.add_bos, setting.folder, tasks
         self._harness = Harness(tasks, files, tasks_dir() / SUITE)
         self.counts = {task.key: task.count for task in tasks}
-        self._whole = {task.key: self._harness.problems(task.key) for task in tasks}
-        self._problems = [problem for found in self._whole.values() for problem in found[: setting.limit]]
+        self._problems = [problem for task in tasks for problem in self._harness.problems(task.key)]
 
     @property
     def skipped(self) -> Mapping[str, str]:  # type: ignore[override]
@@ -149,29 +149,16 @@ class ZeroShotSession(Session):
     def problems(self) -> list[Problem]:
         return self._problems
 
-    def describe(self) -> Facts:
-        return Facts(data=data_hashes(problem for found in self._whole.values() for problem in found))
-
     def generator(self, model: ModelSpec, opening: Opening) -> Generator | None:
         if not model.here:
             return None
-        whole: dict[str, int] = {}
-        for problem in self._problems:
-            whole[problem.task] = whole.get(problem.task, 0) + 1
+        whole = Counter(problem.task for problem in self._problems)
         return LikelihoodGenerator(
             self._harness, self._tasks, model, opening, add_bos=self._add_bos, whole=whole, folder=self._folder
         )
 
     def request(self, problem: Problem, sample: int, history: Sequence[Completion]) -> GenerationRequest | None:
-        if history:
-            return None
-        return GenerationRequest(
-            task=problem.task,
-            problem=problem.id,
-            sample=sample,
-            prompt=problem.prompt,
-            sampling=self.asking.sampling,
-        )
+        return None if history else request_of(self.asking, problem, sample, problem.prompt)
 
     def key(self, work: Work) -> str:
         return content_key([work.problem.key, work.completion.text])
@@ -187,13 +174,6 @@ class ZeroShotSession(Session):
         except (ValueError, KeyError, TypeError):
             value = None
         right = {1.0: Verdict.PASSED.value, 0.0: Verdict.WRONG.value}
-        return Outcome(
-            task=work.problem.task,
-            problem=work.problem.id,
-            sample=work.sample,
-            verdict="void" if value is None else right[value] if counts else "rated",
-            value=value,
-            void=Void(who="generator", why="the recorded text holds no value") if value is None else None,
-            key=self.key(work),
-            graded=not counts,
-        )
+        verdict = "void" if value is None else right[value] if counts else "rated"
+        void = Void(who="generator", why="the recorded text holds no value") if value is None else None
+        return work.outcome(verdict, value, self.key(work), void=void, graded=not counts)
