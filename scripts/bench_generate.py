@@ -29,6 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 LANGUAGES = ("cpp", "java", "js", "php", "rs")
 
@@ -247,9 +248,10 @@ class Draws:
 def watched(work: Work) -> Iterator[None]:
     """Count what the slot engine computes, and what its stop test costs."""
     from codecard.generate import slots
+    from codecard.generate.rows import advance
     from codecard.generate.stepper import Stepper
 
-    prefill, step, forward, advance = Stepper._prefill, Stepper.step, Stepper._forward, slots.advance
+    prefill, step, forward = Stepper._prefill, Stepper.step, Stepper._forward
 
     def counted_prefill(stepper: Any, prompts: dict[int, list[int]], width: int) -> None:
         work.prompt_tokens += sum(len(ids) for ids in prompts.values())
@@ -271,13 +273,13 @@ def watched(work: Work) -> Iterator[None]:
         work.stop_s += time.perf_counter() - start
         return reason
 
-    Stepper._prefill, Stepper.step, Stepper._forward = counted_prefill, counted_step, counted_forward
-    slots.advance = timed_advance
-    try:
+    with (
+        mock.patch.object(Stepper, "_prefill", counted_prefill),
+        mock.patch.object(Stepper, "step", counted_step),
+        mock.patch.object(Stepper, "_forward", counted_forward),
+        mock.patch.object(slots, "advance", timed_advance),
+    ):
         yield
-    finally:
-        Stepper._prefill, Stepper.step, Stepper._forward = prefill, step, forward
-        slots.advance = advance
 
 
 def problems(count: int) -> list[tuple[str, str, str, tuple[str, ...]]]:
@@ -322,11 +324,11 @@ def report(found: dict[str, list[Work]], slots: int) -> None:
             f"| {arm} | {statistics.median(rates):.1f} | {ratio:.2f} | {last.row_steps} | {last.useful} | "
             f"{last.prefilled} | {equal}/{len(truth)} |"
         )
-    if not (works := found.get("slots")):
+    if not (ours := found.get("slots")):
         return
-    work = works[-1]
+    work = ours[-1]
     print(
-        f"\n{slots} slots: stop test {statistics.median(w.stop_s / w.cpu_s for w in works):.2%} of the time; "
+        f"\n{slots} slots: stop test {statistics.median(w.stop_s / w.cpu_s for w in ours):.2%} of the time; "
         f"{1 - work.prompt_tokens / work.prefilled:.1%} of the prefill and "
         f"{1 - work.held / work.read:.1%} of the columns read are padding"
     )

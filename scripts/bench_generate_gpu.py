@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 CHARACTERS_PER_TOKEN = 2.9
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 50304,
     "hidden_size": 2560,
     "intermediate_size": 6912,
@@ -125,19 +126,18 @@ class GpuBench:
             counts.step_s += time.perf_counter() - start
             return tokens
 
-        Stepper.step = step
-        try:
+        with mock.patch.object(Stepper, "step", step):
             yield
-        finally:
-            Stepper.step = real
 
     def naive_arm(self, slots: int) -> Timing:
+        from codecard.generate.loading import Loaded
         from codecard.generate.naive import NaiveEngine
 
         rows = self.rows(FEW)
         # No end tokens and no text: the tokenizer is never asked for more than its numbers.
         tokenizer = SimpleNamespace(decode=lambda tokens, **options: "".join(f"{token} " for token in tokens))
-        engine = NaiveEngine(SimpleNamespace(model=self.model, tokenizer=tokenizer), frozenset())
+        loaded = Loaded(model=self.model, tokenizer=tokenizer, revision="", dtype="", device=str(self.device))
+        engine = NaiveEngine(loaded, frozenset())
         return Timing(tokens=sum(row.room for row in rows), seconds=self._timed(lambda: list(engine.run(rows))))
 
     def static_arm(self, slots: int) -> Timing:

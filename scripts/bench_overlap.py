@@ -19,7 +19,7 @@ from pathlib import Path
 from codecard.generate import Generator, open_generator
 from codecard.model import Completion
 from codecard.report.stages import stages_text
-from codecard.runs.pipeline import RunPlan, Watcher, run
+from codecard.runs.pipeline import RunPlan, Watcher, first_of_each, run
 from codecard.settings import ModelSpec, load_profile
 from codecard.suites import find_suite
 from codecard.suites.suite import Asked, Session, Setting, Work
@@ -30,7 +30,7 @@ def opened(options: argparse.Namespace) -> Session:
     suite = find_suite(options.suite)
     setting = Setting(
         profile=load_profile("card-2024-03"), model=ModelSpec.parse(options.model), sandbox=options.sandbox,
-        data_dir=Path(data) if data else None, limit=options.limit, workers=options.workers,
+        data_dir=Path(data) if data else None, workers=options.workers,
         parts=frozenset(options.languages.split(",")),
         asked=Asked(
             temperature=0.8 if options.samples > 1 else 0.0, samples=options.samples,
@@ -42,8 +42,9 @@ def opened(options: argparse.Namespace) -> Session:
     return session
 
 
-def generate(model: Generator, session: Session) -> tuple[float, list[Completion]]:
-    asked = [(problem, i) for problem in session.problems() for i in range(session.asking.samples)]
+def generate(model: Generator, session: Session, limit: int) -> tuple[float, list[Completion]]:
+    problems = first_of_each(session.problems(), limit)
+    asked = [(problem, i) for problem in problems for i in range(session.asking.samples)]
     requests = [request for problem, i in asked if (request := session.request(problem, i, ()))]
     began = time.monotonic()
     completions = list(model.generate(requests))
@@ -74,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     model = open_generator(options.model, batch_size=options.batch_size)
     session = opened(options)
-    generating, completions = generate(model, session)
+    generating, completions = generate(model, session, options.limit)
     session.close()
     session = opened(options)  # a new one: the old has seen these programs
     executing = execute(session, completions)

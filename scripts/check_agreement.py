@@ -31,6 +31,7 @@ from codecard.model import CodecardError, Completion, Sampling
 from codecard.settings import load_profile
 from codecard.suites import find_suite
 from codecard.suites.code.problems import load_problems, stops_of
+from codecard.suites.code.suite import CodeSuite
 
 SHARE = 0.9
 CHAT_EVERY = 5
@@ -56,6 +57,7 @@ class Difference:
 def requests(count: int, new_tokens: int) -> list[GenerationRequest]:
     """The first problems of each language in turn."""
     suite = find_suite("starter")
+    assert isinstance(suite, CodeSuite)
     profile = suite.configured(load_profile("card-2024-03"))
     tasks = [[(problem, task) for problem in load_problems(task, "", None)[0]] for task in suite.code_tasks]
     made = []
@@ -151,7 +153,7 @@ def main() -> int:
     asked = requests(options.count, options.new_tokens)
     reference = open_generator(options.reference, dtype="float32", device="cpu")
     mine = answers(reference, asked)
-    loaded = reference._open()  # type: ignore[attr-defined]
+    loaded = reference._open()  # type: ignore[attr-defined]  # a transformers model has it
     takes_dtype = not options.other.startswith(("openai:", "replay:", "lm-eval:"))
     dtype = options.other_dtype or ("float32" if takes_dtype else None)
     other = open_generator(options.other, dtype=dtype, base_url=options.base_url, batch_size=options.batch_size)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from packages import documented_files, install
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
@@ -104,3 +106,19 @@ def bubblewrap() -> None:
             sandbox.image(language)
     except InfrastructureError as error:
         missing(str(error), "make system")
+
+
+@pytest.fixture(scope="session")
+def documented_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which pip has installed the packages that docs/extending.md shows: a suite and a backend."""
+    files = documented_files("extending.md")
+    site = tmp_path_factory.mktemp("packages") / "site"
+    for name in ("sums", "abacus"):
+        install(site, name, files[f"{name}.py"], files[f"{name}.pyproject.toml"])
+    return site
+
+
+@pytest.fixture
+def sums(documented_packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite `sums` and the models `abacus:…` of these packages, in this process."""
+    monkeypatch.syspath_prepend(str(documented_packages))

@@ -24,7 +24,7 @@ def read_executions(run: Path) -> dict[SampleId, Row]:
     return {sample_of(row): row for row in read_rows(run / "executions.jsonl")}
 
 
-def read_texts(run: Path) -> dict[SampleId, str]:
+def read_texts(run: Path) -> dict[SampleId, str | None]:
     """What the model wrote last of each sample."""
     return {sample_of(row): row.get("answer", row.get("completion")) for row in read_rows(run / "completions.jsonl")}
 

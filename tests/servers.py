@@ -82,7 +82,8 @@ def events(*texts: str, finish: str = "stop", usage: bool = True, done: bool = T
         choices: list[Body] = [{"delta": {"content": text}} if chat else {"text": text} for text in texts]
         rows: list[Body] = [{"choices": [choice | {"finish_reason": None}]} for choice in choices]
         if finish:
-            rows.append({"choices": [({"delta": {}} if chat else {"text": ""}) | {"finish_reason": finish}]})
+            last: Body = {"delta": {}} if chat else {"text": ""}
+            rows.append({"choices": [last | {"finish_reason": finish}]})
         if usage:
             rows.append({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": len(texts)}})
         lines = [json.dumps(row) for row in rows] + (["[DONE]"] if done else [])

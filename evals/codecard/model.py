@@ -311,6 +311,9 @@ class Void:
     who: str
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.who}: {self.why}" if self.who else self.why
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:

@@ -259,6 +259,7 @@ class RunConfig(BaseModel):
         field."""
         base = _configuration(file) if file is not None else {}
         own = {name: value for name, value in given.items() if value not in (None, {}, [])}
+        own |= {name: str(value) for name, value in own.items() if isinstance(value, Path)}
         sets = {suite: dict(values) for suite, values in dict(base.get("set") or {}).items()}
         for suite, values in dict(own.pop("set", {})).items():
             sets.setdefault(suite, {}).update(values)

@@ -12,4 +12,6 @@ if [ "${added:-}" = yes ]; then
   apt-get purge -y -qq --auto-remove gcc libc6-dev >/dev/null
   rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 fi
-python3 /opt/codecard/build/try.py
+# run_server of language.toml, which the image does not hold
+python3 /opt/codecard/build/try.py env LD_PRELOAD="$out/fork_server.so" \
+  node --single-threaded --require /opt/codecard/build/server.js /tmp/work/f.js

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from codecard.model import GoldSql, InfrastructureError, Problem, PromptStyle
+from codecard.pinned import PinnedFile
 from codecard.sql.binaries import find_binaries
-from codecard.sql.definition import PinnedFile, PromptForm, QuestionSet, SqlDefinition
+from codecard.sql.definition import PromptForm, QuestionSet, SqlDefinition
 
 SHOP = """
 CREATE TABLE item (item_id SERIAL PRIMARY KEY, name text NOT NULL, price numeric(10,2), sold_on date);

@@ -11,9 +11,7 @@ from codecard.sandbox import open_sandbox
 
 
 @pytest.mark.bwrap
-def test_what_is_prepared_for_the_hosts_java_cannot_be_written(
-    bubblewrap: None, absent: Callable[[str, str], None]
-) -> None:
+def test_the_hosts_java_is_warm(bubblewrap: None, absent: Callable[[str, str], None]) -> None:
     """As root it is made by a nobody, in a folder that must be this nobody's: else all is slow and silent."""
     if not shutil.which("javac"):
         absent("no javac", "install the openjdk-17-jdk-headless package")

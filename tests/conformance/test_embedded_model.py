@@ -59,7 +59,7 @@ def texts(completions: Iterator[Completion]) -> dict[str, Completion]:
 
 
 @pytest.mark.data
-def test_tokens_differ_from_llama_cpp(tokenizer: Any, data_dir: Path) -> None:
+def test_tokens_equal_those_of_llama_cpp(tokenizer: Any, data_dir: Path) -> None:
     """Every vector agrees: all MultiPL-E prompts as they stand (not stripped), and the hard strings.
 
     Before the digit splitting was put back, one Python prompt in five tokenised otherwise.
@@ -78,7 +78,7 @@ def test_tokens_differ_from_llama_cpp(tokenizer: Any, data_dir: Path) -> None:
     assert checked == 966
 
 
-def test_token_bytes_differ_from_decoding(tokenizer: Any) -> None:
+def test_token_bytes_join_to_the_text(tokenizer: Any) -> None:
     """Bytes joined from the table are the text that was tokenised, split characters included."""
     table = token_bytes(tokenizer)
     for text in (
@@ -94,7 +94,7 @@ def test_token_bytes_differ_from_decoding(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8])
-def test_company_changes_real_completions(one: Generator, embedded: Path, temperature: float) -> None:
+def test_a_real_completion_is_the_same_in_any_company(one: Generator, embedded: Path, temperature: float) -> None:
     """In float32 a completion is the same alone, in 4 and in 32 places, in any order, and by the library itself."""
     asked = requests(Sampling(temperature=temperature, top_p=0.95, max_new_tokens=12))
     alone = texts(one.generate(asked))
@@ -106,7 +106,7 @@ def test_company_changes_real_completions(one: Generator, embedded: Path, temper
     assert set(alone) == {*RAW_PROMPTS, "chat"}
 
 
-def test_samples_depend_on_their_number(one: Generator, embedded: Path) -> None:
+def test_a_sample_is_the_same_however_many_are_drawn(one: Generator, embedded: Path) -> None:
     """One sample of a problem is the first of ten that share a prefill."""
     asked = [dataclasses.replace(requests(WARM)[0], sample=n) for n in range(10)]
     ten = open_generator(str(embedded), device="cpu", dtype="float32", batch_size=10)
@@ -115,9 +115,9 @@ def test_samples_depend_on_their_number(one: Generator, embedded: Path) -> None:
     assert len(set(found.values())) > 5
 
 
-def test_greedy_differs_from_stock_on_real_weights(one: Generator, tokenizer: Any) -> None:
+def test_greedy_equals_stock_generate_on_real_weights(one: Generator, tokenizer: Any) -> None:
     """Token for token what transformers' own `generate` writes for a lone prompt."""
-    model = one._open().model  # type: ignore[attr-defined]
+    model = one._open().model  # type: ignore[attr-defined]  # the model behind it
     asked = [dataclasses.replace(r, stops=()) for r in requests(Sampling(max_new_tokens=16))[:2]]
     ours = texts(one.generate(asked))
     for request in asked:

@@ -13,7 +13,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts/check_executors.py"
 
 
 @pytest.mark.docker
-def test_a_verdict_depends_on_the_executor_or_on_the_machines_load(data_dir: Path, docker_engine: None) -> None:
+def test_a_verdict_depends_neither_on_the_executor_nor_on_the_machines_load(
+    data_dir: Path, docker_engine: None
+) -> None:
     """A sample of all languages, odd and hostile programs among them; the script takes them all."""
     command = [sys.executable, str(SCRIPT), "--every", "17", "--repeats", "1", "--busy", "4"]
     environment = {**os.environ, "CODECARD_DATA": str(data_dir)}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from codecard.answers.code import chat_program
+from folders import Row
 
 pytestmark = [pytest.mark.bwrap, pytest.mark.data, pytest.mark.toolchain]
 
@@ -37,7 +38,7 @@ BWRAP = (
 )
 
 
-def rows(path: Path) -> list[dict[str, object]]:
+def rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -51,30 +52,30 @@ def passes(language: str, source: str, scratch: Path) -> bool:
         return False
 
 
-def own_tests(row: dict[str, object]) -> str:
+def own_tests(row: Row) -> str:
     """The tests at the end of a recorded Python program (OpenAI's, not MultiPL-E's)."""
     program = str(row["program"])
     starts = [program.find(mark) for mark in ("\nMETADATA", "\ndef check(")]
     return program[min(at for at in starts if at >= 0) + 1 :]
 
 
-def accepted(language: str, references: list[dict[str, object]]) -> list[str]:
+def accepted(language: str, references: list[Row]) -> list[str]:
     """Problems of which the reference passed a program that truly ran its tests.
 
     A PHP program that closes its tag prints the tests instead of running them: its pass proves nothing.
     """
-    names = {}
+    names: dict[str, None] = {}
     for row in references:
         program = str(row["program"])
         tests_at = program.find("function candidate(")
         printed = language == "php" and program.rfind("?>", 0, tests_at) > program.rfind("<?php", 0, tests_at)
-        if row["set"] in ("gpt", "gptfree") and row["reference"]["passed"] and not printed:  # type: ignore[index]
+        if row["set"] in ("gpt", "gptfree") and row["reference"]["passed"] and not printed:
             names[str(row["problem"])] = None
     return list(names)
 
 
 @pytest.mark.parametrize("language", sorted(COMMANDS))
-def test_accepted_answer_is_lost(
+def test_no_accepted_answer_is_lost(
     language: str, data_dir: Path, tmp_path: Path, absent: Callable[[str, str], None]
 ) -> None:
     """Every problem whose recorded answer the reference accepted is accepted as extracted here."""
@@ -89,7 +90,7 @@ def test_accepted_answer_is_lost(
     def lost(name: str) -> str | None:
         problem = problems[name]
         tests = own_tests(recorded[name]) if language == "py" else str(problem["tests"])
-        stops = [str(stop) for stop in problem["stop_tokens"]]  # type: ignore[attr-defined]
+        stops = [str(stop) for stop in problem["stop_tokens"]]
         source = chat_program(str(problem["prompt"]), str(answers[name]["answer"]), tests, language, stops)
         return None if passes(language, source, tmp_path / name) else name
 

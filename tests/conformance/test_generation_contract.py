@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.model_servers import free_port, running, transformers_serve, vllm_server
 
 from codecard.answers.cutting import truncate
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
 from codecard.model import Completion, FinishReason, PromptStyle, Sampling, UsageError
+from model_servers import free_port, running, transformers_serve, vllm_server
 
 pytestmark = pytest.mark.embedded
 
@@ -74,7 +74,7 @@ def backend(
     if name.startswith("vllm") and not VLLM_PYTHON and not HERE:
         pytest.skip(f"no vLLM; remedy: {VLLM_REMEDY}")
     if name == "vllm" and not HERE:
-        pytest.skip("run by test_vllm_breaks_the_contract, in vLLM's own environment")
+        pytest.skip("run by test_vllm_keeps_the_contract, in vLLM's own environment")
     if name == "transformers":
         yield Backend(
             name=name, open=lambda: open_generator(str(embedded), device="cpu", dtype="float32", batch_size=4)
@@ -118,7 +118,7 @@ def made(found: Iterator[Completion]) -> dict[tuple[str, int], Completion]:
     return byname
 
 
-def test_row_is_lost_or_doubled(generator: Generator, backend: Backend) -> None:
+def test_each_request_is_answered_once(generator: Generator, backend: Backend) -> None:
     """Each request is answered once, under its own task, problem and sample, with the text it alone asked for."""
     asked = [ask(problem, sample) for problem in PROMPTS for sample in range(2)]
     found = made(generator.generate(asked))
@@ -134,7 +134,7 @@ def test_row_is_lost_or_doubled(generator: Generator, backend: Backend) -> None:
         assert row.prompt_tokens == 5
 
 
-def test_text_differs_from_transformers(generator: Generator, embedded: Path) -> None:
+def test_greedy_text_equals_that_of_our_transformers_backend(generator: Generator, embedded: Path) -> None:
     """Greedy float32 text, cut by the one rule for all backends, is what our own transformers backend writes."""
     asked = [ask(problem, stops=("\n\n", ".")) for problem in PROMPTS]
     oracle = open_generator(str(embedded), device="cpu", dtype="float32")
@@ -144,7 +144,7 @@ def test_text_differs_from_transformers(generator: Generator, embedded: Path) ->
         assert truncate(found[key].text, ("\n\n", ".")) == truncate(row.text, ("\n\n", ".")), key
 
 
-def test_row_runs_past_its_stop(generator: Generator, backend: Backend) -> None:
+def test_each_row_ends_at_its_own_stop(generator: Generator, backend: Backend) -> None:
     """Each row ends at its own stop string; what is before it is what the row would have been without."""
     free = made(generator.generate([ask("add"), ask("text")]))
     text = free["add", 0].text
@@ -159,7 +159,7 @@ def test_row_runs_past_its_stop(generator: Generator, backend: Backend) -> None:
     assert found["text", 0].text == free["text", 0].text
 
 
-def test_fifth_stop_is_forgotten(generator: Generator, backend: Backend) -> None:
+def test_a_fifth_stop_ends_the_row_too(generator: Generator, backend: Backend) -> None:
     """More stop strings than a server takes: the row ends at the one that was not sent all the same."""
     text = made(generator.generate([ask("add")]))["add", 0].text
     stop = text[len(text) // 2 :][:3]
@@ -171,7 +171,7 @@ def test_fifth_stop_is_forgotten(generator: Generator, backend: Backend) -> None
         assert row.finish_reason is FinishReason.STOP
 
 
-def test_stop_matches_across_the_prompt(generator: Generator, backend: Backend) -> None:
+def test_a_stop_is_matched_in_generated_text_alone(generator: Generator, backend: Backend) -> None:
     """A stop string that begins in the prompt does not end the row: only generated text counts."""
     if backend.name == "transformers serve":
         pytest.skip("this server matches stop strings across the end of the prompt")
@@ -181,7 +181,7 @@ def test_stop_matches_across_the_prompt(generator: Generator, backend: Backend) 
     assert made(generator.generate([ask("text", stops=(stop,))]))["text", 0].text == free
 
 
-def test_company_changes_a_sample(generator: Generator, backend: Backend) -> None:
+def test_a_sample_is_the_same_in_any_company(generator: Generator, backend: Backend) -> None:
     """A row's sample is the same alone and beside others, and the first of three is the only one of one."""
     if not backend.seeds:
         with pytest.raises(UsageError, match="seed"):
@@ -196,7 +196,7 @@ def test_company_changes_a_sample(generator: Generator, backend: Backend) -> Non
         assert [c.text for c in other.values()] != [beside["text", s].text for s in range(3)]
 
 
-def test_limit_is_missed(generator: Generator, backend: Backend) -> None:
+def test_the_tighter_limit_ends_the_row(generator: Generator, backend: Backend) -> None:
     """The tighter of the two limits ends the row, by length."""
     prompt_tokens = 5
     found = made(
@@ -218,7 +218,7 @@ def test_limit_is_missed(generator: Generator, backend: Backend) -> None:
         assert [c.new_tokens for c in (one, two, three)] == [1, 2, 3]
 
 
-def test_long_prompt_is_cut_in_silence(generator: Generator, backend: Backend) -> None:
+def test_a_prompt_without_room_gives_an_empty_completion(generator: Generator, backend: Backend) -> None:
     """A prompt that leaves no room is an empty completion that ended by length; the next one is answered."""
     long = ask("loop", sampling=Sampling(max_total_tokens=20))
     found = made(generator.generate([long, ask("text", sampling=Sampling(max_total_tokens=20))]))
@@ -227,7 +227,9 @@ def test_long_prompt_is_cut_in_silence(generator: Generator, backend: Backend) -
     assert found["text", 0].text
 
 
-def test_chat_gets_two_beginnings(generator: Generator, backend: Backend, embedded: Path) -> None:
+def test_a_dialogue_is_rendered_by_the_models_template_once(
+    generator: Generator, backend: Backend, embedded: Path
+) -> None:
     """A dialogue is rendered by the model's own template, once; its end token ends the row and is not in the text."""
     from transformers import AutoTokenizer
 
@@ -247,7 +249,7 @@ def test_chat_gets_two_beginnings(generator: Generator, backend: Backend, embedd
         assert row.finish_reason is FinishReason.EOS
 
 
-def test_requests_are_read_without_end(generator: Generator) -> None:
+def test_requests_are_read_in_bounds(generator: Generator) -> None:
     """A million requests are not read before the first answer, and a stream left early leaves the backend whole."""
     taken: list[int] = []
 
@@ -259,11 +261,11 @@ def test_requests_are_read_without_end(generator: Generator) -> None:
     stream = generator.generate(many())
     next(stream)
     assert len(taken) <= 64
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]  # an Iterator by the port, a generator in fact
     assert len(made(generator.generate([ask("text", s, sampling=Sampling(max_new_tokens=2)) for s in range(5)]))) == 5
 
 
-def test_fingerprint_names_too_little(generator: Generator, backend: Backend) -> None:
+def test_the_fingerprint_names_what_decides_a_completion(generator: Generator, backend: Backend) -> None:
     """What decides a completion is in the fingerprint, as JSON."""
     found = generator.fingerprint()
     assert json.loads(json.dumps(found)) == found
@@ -275,7 +277,7 @@ def test_fingerprint_names_too_little(generator: Generator, backend: Backend) ->
         assert found["revision"].startswith("sha256:")
 
 
-def test_closed_backend_answers(backend: Backend) -> None:
+def test_a_closed_backend_refuses(backend: Backend) -> None:
     """A closed generator refuses in one line; closing twice is no error."""
     generator = backend.open()
     generator.close()
@@ -284,7 +286,7 @@ def test_closed_backend_answers(backend: Backend) -> None:
         list(generator.generate([ask()]))
 
 
-def test_vllm_breaks_the_contract(embedded: Path) -> None:
+def test_vllm_keeps_the_contract(embedded: Path) -> None:
     """These same tests, run by vLLM's own environment."""
     if HERE:
         pytest.skip("this is that environment")

@@ -73,18 +73,23 @@ class Hostile:
     only_machine: str = ""
 
 
+def expanded(code: str, snippets: dict[str, str]) -> str:
+    """`{{NAME}}` and `{{NAME*3}}` stand for a snippet, once and three times."""
+
+    def snippet(found: re.Match[str]) -> str:
+        return snippets[found[1]] * int(found[2] or 1)
+
+    return re.sub(r"\{\{(\w+)(?:\*(\d+))?\}\}", snippet, code)
+
+
 def load() -> list[Hostile]:
     found = []
     for language in language_names():
         entries = tomllib.loads((HOSTILE / f"{language}.toml").read_text())
         snippets = entries.pop("snippets")
         for name, entry in entries.items():
-            code = re.sub(
-                r"\{\{(\w+)(?:\*(\d+))?\}\}",
-                lambda found, all=snippets: all[found[1]] * int(found[2] or 1),
-                entry.pop("code"),
-            )
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+            code = expanded(entry.pop("code"), snippets)
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
             found.append(Hostile(language=language, name=name, code=code, **fields))
     return found
 
@@ -114,12 +119,12 @@ class Watched:
     """A sandbox that remembers its open slots, so that a test can look inside."""
 
     inner: Sandbox
+    name: str = field(init=False)
     slots: dict[tuple[str, Stage], Slot] = field(default_factory=dict)
     opened: int = 0
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
+    def __post_init__(self) -> None:
+        self.name = self.inner.name
 
     def image(self, language: str) -> Image:
         return self.inner.image(language)
@@ -170,7 +175,7 @@ def bench(adapter: str) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("hostile", ALL, ids=lambda h: f"{h.language}-{h.name}")
-def test_a_hostile_program_harms_something(bench: Bench, hostile: Hostile) -> None:
+def test_a_hostile_program_gets_its_verdict_and_harms_nothing(bench: Bench, hostile: Hostile) -> None:
     """It gets the verdict it deserves, in time, and the next program finds the slot as if it had never run."""
     if hostile.only_machine and platform.machine() != hostile.only_machine:
         pytest.skip(f"written for {hostile.only_machine}")
@@ -204,7 +209,7 @@ def more_than(fresh: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     return different
 
 
-def test_there_are_too_few_hostile_programs() -> None:
+def test_there_are_at_least_sixty_hostile_programs() -> None:
     """Sixty over six languages is the least that the claim stands on."""
     assert len(ALL) >= 60
     assert {hostile.language for hostile in ALL} == set(language_names())

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from codecard.sandbox.known import GENEROUS, known_programs
 LIMITS = Limits(run=StageLimits(cpu_s=2, wall_s=6, memory_bytes=512 * 1024**2, output_bytes=1024**2))
 SLOW = "import time\ntime.sleep(2)\n"
 PATIENCE_S = 120
+T = TypeVar("T")
 DRIVER = """
 import sys
 from codecard.model import Program
@@ -35,7 +36,7 @@ with Executor(open_sandbox(sys.argv[1]), workers=2, plain=True) as executor:
 """
 
 
-def until(look: Callable[[], Any]) -> Any:
+def until(look: Callable[[], T]) -> T:
     """What `look` gives as soon as it gives something. Fails after a patience that no sound machine needs."""
     deadline = time.monotonic() + PATIENCE_S
     while not (found := look()):
@@ -74,7 +75,8 @@ class Opened:
     """A sandbox whose slots a test can lay its hands on."""
 
     def __init__(self, inner: Sandbox) -> None:
-        self.inner, self.name, self.slots = inner, inner.name, []  # type: ignore[var-annotated]
+        self.inner, self.name = inner, inner.name
+        self.slots: list[Any] = []
 
     def image(self, language: str) -> Any:
         return self.inner.image(language)
@@ -100,7 +102,9 @@ def kill_container(slot: Any) -> None:
 
 
 @pytest.mark.parametrize("kill", [kill_agent, kill_container])
-def test_a_slot_killed_in_mid_run_costs_a_verdict(sandbox: Sandbox, kill: Callable[[Any], None]) -> None:
+def test_a_slot_killed_in_mid_run_costs_an_attempt_and_no_verdict(
+    sandbox: Sandbox, kill: Callable[[Any], None]
+) -> None:
     """The program runs again on a fresh slot, and nobody sees a difference but the count of attempts."""
     watched = Opened(sandbox)
 
@@ -141,7 +145,7 @@ def _groups(pid: str) -> str:
         return ""
 
 
-def test_a_killed_codecard_leaves_something_running(adapter: str) -> None:
+def test_a_killed_codecard_leaves_nothing_running(adapter: str) -> None:
     """kill -9 gives no chance to clean up: agents end by themselves, and the work done again says the same."""
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, adapter, "import time; time.sleep(0.5)"], stdout=subprocess.PIPE, text=True
@@ -169,7 +173,7 @@ BOMBS = {
 }
 
 
-def test_a_neighbours_verdict_changes_while_a_bomb_runs(sandbox: Sandbox) -> None:
+def test_a_neighbours_verdict_is_the_same_while_a_bomb_runs(sandbox: Sandbox) -> None:
     """Two workers: one is always at a bomb, the other at programs whose verdicts are known."""
     good, wrong = known_programs("py")["good"], known_programs("py")["wrong"]
     jobs = []
@@ -185,7 +189,7 @@ def test_a_neighbours_verdict_changes_while_a_bomb_runs(sandbox: Sandbox) -> Non
         assert executor.replaced_slots == 0
 
 
-def test_the_stated_limit_of_the_proof_moves_unseen(sandbox: Sandbox) -> None:
+def test_a_program_that_reads_its_own_source_can_forge_the_proof(sandbox: Sandbox) -> None:
     """Tests and completion share one process: who knows codecard finds the proof's name in its own source. That is
     stated, not hidden; the day it is no longer so, the statement has to go."""
     source = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -12,9 +13,9 @@ from e2e_types import Command
 ROW = {"task": "starter/py", "problem": "Starter_0_add_integers", "sample": 0, "completion": "\n    return a + b\n"}
 
 
-def assert_refused(done: object, code: int, *parts: str) -> None:
-    stderr = done.stderr.strip()  # type: ignore[attr-defined]
-    assert done.returncode == code, stderr  # type: ignore[attr-defined]
+def assert_refused(done: CompletedProcess[str], code: int, *parts: str) -> None:
+    stderr = done.stderr.strip()
+    assert done.returncode == code, stderr
     assert stderr.startswith("codecard: ")
     assert len(stderr.splitlines()) == 1, stderr
     for part in parts:
@@ -32,20 +33,20 @@ def test_unknown_profile_names_the_known_ones(codecard: Command) -> None:
     assert_refused(done, 2, "did you mean 'card-2024-03'")
 
 
-def test_samples_zero(codecard: Command, tmp_path: Path) -> None:
+def test_zero_samples_are_refused(codecard: Command, tmp_path: Path) -> None:
     done = codecard("run", "--model", "embedded", "--suite", "starter", "--samples", 0, "--out", tmp_path / "run")
     assert_refused(done, 2, "--samples 0")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_model_folder_without_weights(codecard: Command, tmp_path: Path) -> None:
+def test_a_model_folder_without_weights_is_refused_by_name(codecard: Command, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     done = codecard("run", "--model", tmp_path / "model", "--suite", "starter", "--out", tmp_path / "run")
     assert_refused(done, 2, str(tmp_path / "model"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_completion_for_a_problem_that_does_not_exist(codecard: Command, tmp_path: Path) -> None:
+def test_a_completion_for_an_unknown_problem_names_the_near_miss(codecard: Command, tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(ROW | {"problem": "Starter_0_add_integer"}) + "\n")
     done = codecard("score", path, "--suite", "starter", "--out", tmp_path / "run")
@@ -53,18 +54,18 @@ def test_a_completion_for_a_problem_that_does_not_exist(codecard: Command, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_cut_off_file(codecard: Command, tmp_path: Path) -> None:
+def test_a_cut_off_file_is_refused_with_its_line(codecard: Command, tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW)[:40])
     done = codecard("score", path, "--suite", "starter", "--out", tmp_path / "run")
     assert_refused(done, 2, "c.jsonl:2", "cut off")
 
 
-def test_a_file_that_is_not_there(codecard: Command, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_refused(codecard: Command, tmp_path: Path) -> None:
     assert_refused(codecard("score", tmp_path / "none.jsonl", "--suite", "starter"), 2, "none.jsonl", "No such file")
 
 
-def test_an_output_folder_that_cannot_be_written(codecard: Command, tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_written_is_refused(codecard: Command, tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps(ROW) + "\n")
     done = codecard("score", path, "--suite", "starter", "--out", path / "run")
@@ -78,7 +79,7 @@ def test_no_data_and_no_hub_names_cause_and_remedy(codecard: Command, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_wrong_problem_count(codecard: Command, tmp_path: Path) -> None:
+def test_a_wrong_problem_count_is_refused_with_both_counts(codecard: Command, tmp_path: Path) -> None:
     (tmp_path / "multipl_e").mkdir()
     (tmp_path / "multipl_e/humaneval-py.jsonl").write_text("")
     model = ("--model", "embedded", "--suite", "multipl_e")

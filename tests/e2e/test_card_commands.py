@@ -30,7 +30,7 @@ def pass_rates(**values: float) -> dict[str, Any]:
 
 
 @pytest.mark.data
-def test_audit_of_the_published_card(codecard: Command, seeds_dir: Path) -> None:
+def test_the_audit_fails_the_published_card_and_passes_a_clean_document(codecard: Command, seeds_dir: Path) -> None:
     """Exit 1 with rows of line, kind, message; a clean document exits 0 and prints an empty list."""
     done = codecard("card", "audit", seeds_dir / CARD, "--json")
     assert done.returncode == 1
@@ -42,7 +42,7 @@ def test_audit_of_the_published_card(codecard: Command, seeds_dir: Path) -> None
 
 
 @pytest.mark.data
-def test_render_without_measurements_changes_a_byte(codecard: Command, seeds_dir: Path, tmp_path: Path) -> None:
+def test_render_without_measurements_changes_no_byte(codecard: Command, seeds_dir: Path, tmp_path: Path) -> None:
     """Both documents come back byte for byte."""
     for name in (CARD, README):
         done = codecard("card", "render", seeds_dir / name, "--out", tmp_path / name)
@@ -51,7 +51,7 @@ def test_render_without_measurements_changes_a_byte(codecard: Command, seeds_dir
 
 
 @pytest.mark.data
-def test_rendered_metadata_that_the_hub_merges(codecard: Command, seeds_dir: Path, tmp_path: Path) -> None:
+def test_the_hub_keeps_all_six_results_of_rendered_metadata(codecard: Command, seeds_dir: Path, tmp_path: Path) -> None:
     """Measured model-index entries get value, config, split and revision in place; the Hub's library keeps six."""
     from huggingface_hub import ModelCard
 
@@ -76,7 +76,7 @@ def test_rendered_metadata_that_the_hub_merges(codecard: Command, seeds_dir: Pat
 
 
 @pytest.mark.data
-def test_model_index_of_a_run(codecard: Command, data_dir: Path, tmp_path: Path) -> None:
+def test_the_hub_reads_both_formats_of_a_model_index(codecard: Command, data_dir: Path, tmp_path: Path) -> None:
     """Both formats are written from a raw output and read by the Hub's own library."""
     from huggingface_hub import ModelCard, parse_eval_result_entries
     from ruamel.yaml import YAML
@@ -98,7 +98,9 @@ def test_model_index_of_a_run(codecard: Command, data_dir: Path, tmp_path: Path)
 
 
 @pytest.mark.data
-def test_reproduce_with_raw_outputs(codecard: Command, seeds_dir: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_raw_outputs_reproduce_every_number_of_the_readme(
+    codecard: Command, seeds_dir: Path, data_dir: Path, tmp_path: Path
+) -> None:
     """The README's 121 numbers are exact, and the page says what was assumed."""
     given = [part for file in sorted((data_dir / "zero_shot").glob("*.json")) for part in ("--with", file)]
     done = codecard("reproduce", seeds_dir / README, *given, "--json", "--out", tmp_path / "page.md")
@@ -136,7 +138,7 @@ def test_reproduce_says_how_a_run_differs_from_what_is_assumed(
         (["plan", "--suite", "sqll"], "did you mean 'sql'"),
     ],
 )
-def test_bad_input_told_in_more_than_a_line(codecard: Command, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_bad_input_is_told_in_one_line(codecard: Command, tmp_path: Path, arguments: list[str], said: str) -> None:
     """Exit 2 and one line that says what and where."""
     card, rows = tmp_path / "card.md", tmp_path / "rows.jsonl"
     card.write_text("# A card\n\n| A | B |\n|---|---|\n| x | 1 |\n")
@@ -149,7 +151,7 @@ def test_bad_input_told_in_more_than_a_line(codecard: Command, tmp_path: Path, a
     assert done.stdout == ""
 
 
-def test_a_plan_that_counts_wrongly(codecard: Command) -> None:
+def test_a_plan_counts_problems_tokens_and_judge_requests(codecard: Command) -> None:
     """958 problems of 50 samples at 1,000 tokens a second; 20 judge requests; nothing is started."""
     done = codecard("plan", "--tokens-per-second", 1000, "--judge-price-in", 10, "--judge-price-out", 30, "--json")
     plans = {plan["suite"]: plan for plan in json.loads(done.stdout)}
@@ -168,7 +170,7 @@ def test_a_plan_that_counts_wrongly(codecard: Command) -> None:
 
 @pytest.mark.data
 @pytest.mark.docker
-def test_explained_steps_that_do_not_sum(
+def test_explained_steps_sum_to_the_total(
     codecard: Command, data_dir: Path, docker_engine: None, tmp_path: Path
 ) -> None:
     """strict against card-2024-03 on real completions: an early exit, a javatuples program, a plain pass."""

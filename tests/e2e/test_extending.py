@@ -11,7 +11,7 @@ import pytest
 
 from e2e_types import Command
 from folders import read_manifest, read_scores
-from packages import documented_files, install, write_files
+from packages import documented_files, write_files
 
 ANSWERS = {
     "py": ("    return 2 * n\n", "    return n * 2\n"),
@@ -22,18 +22,16 @@ Env = dict[str, str | None]
 
 
 @pytest.fixture(scope="module")
-def documented(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Env]:
+def documented(documented_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Env]:
     """The environment in which the page's files are found; `languages` are those that the suite has."""
     folder = tmp_path_factory.mktemp("extending")
     files = documented_files("extending.md")
-    for name in ("sums", "abacus"):
-        install(folder / "site", name, files[f"{name}.py"], files[f"{name}.pyproject.toml"])
 
     def prepare(*languages: str) -> Env:
         root = folder / "-".join(languages)
         left_out = tuple(f"tasks/small/{name}." for name in ANSWERS if name not in languages)
         write_files(root, {name: text for name, text in files.items() if not name.startswith(left_out)})
-        path = ":".join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
+        path = ":".join(filter(None, [str(documented_packages), os.environ.get("PYTHONPATH")]))
         return {
             "CODECARD_TASKS": str(root / "tasks"),
             "CODECARD_LANGUAGES": str(root / "languages") if "pl" in languages else None,

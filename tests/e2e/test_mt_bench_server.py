@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers import Body, Handler, cut, endless, first_fails, raw, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import InfrastructureError, Sampling
+from servers import Body, Handler, cut, endless, first_fails, raw, serving, status
 
 pytestmark = [pytest.mark.embedded, pytest.mark.data]
 
@@ -136,7 +136,7 @@ def kill_after(gate: Gate, count: int, start: Callable[[], subprocess.Popen[byte
 def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
     server: tuple[str, str, Path], data_dir: Path, tmp_path: Path
 ) -> None:
-    """A judging that starts over after a crash pays for every judgment again."""
+    """A judging that started over after a crash would pay for every judgment again."""
     url, model, access = server
     gate = Gate(url, model)
     out = tmp_path / "run"
@@ -180,14 +180,14 @@ def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
 def test_server_and_local_model_write_the_same(server: tuple[str, str, Path]) -> None:
     """A prompt that the server's template renders otherwise is another question."""
     url, model, _ = server
+    chat = (Message(role="user", content="Write a Python function that adds two numbers."),)
+    prompts: list[str | tuple[Message, ...]] = ["def fibonacci(n):\n", chat]
     requests = [
         GenerationRequest(
             task="t", problem=str(number), sample=0, sampling=Sampling(max_new_tokens=12), prompt=prompt,
             stops=("<|im_end|>",) if number else (),
         )
-        for number, prompt in enumerate(
-            ["def fibonacci(n):\n", (Message(role="user", content="Write a Python function that adds two numbers."),)]
-        )
+        for number, prompt in enumerate(prompts)
     ]  # fmt: skip
     texts = []
     for generator in (open_generator("embedded"), open_generator(f"openai:{model}", base_url=f"{url}/v1")):

@@ -9,7 +9,7 @@ from e2e_types import Command
 from folders import read_scores
 
 
-def test_a_report_counts_programs_that_the_scores_leave_out(
+def test_a_program_outside_the_suite_is_part_of_no_number(
     codecard: Command, docker_engine: None, tmp_path: Path
 ) -> None:
     """The report reads the run folder again: what is outside the suite must be marked there, not only in memory."""

@@ -142,7 +142,7 @@ def assert_same(run: Path, alone: Path) -> None:
     assert described[0] == described[1]
 
 
-def test_a_killed_node_takes_rows_with_it(alone: Path, cluster: Nodes, tmp_path: Path) -> None:
+def test_a_killed_node_takes_no_row_with_it(alone: Path, cluster: Nodes, tmp_path: Path) -> None:
     """kill -9 of all processes of a node in mid-run: its unfinished rows run on the other, and none is there twice."""
     out = tmp_path / "run"
     run = subprocess.Popen(
@@ -159,7 +159,7 @@ def test_a_killed_node_takes_rows_with_it(alone: Path, cluster: Nodes, tmp_path:
     assert_same(out, alone)
 
 
-def test_two_workers_write_other_completions_than_one_process(codecard: Command, alone: Path, tmp_path: Path) -> None:
+def test_two_workers_write_the_same_completions_as_one_process(codecard: Command, alone: Path, tmp_path: Path) -> None:
     """Two actors of a cluster of this machine alone; done again, the same command has nothing left to do."""
     arguments = (*ASKED, tmp_path / "run", "--workers", "ray,actors=2,programs=1")
     done = codecard(*arguments, env={"OMP_NUM_THREADS": "1"})
@@ -170,7 +170,7 @@ def test_two_workers_write_other_completions_than_one_process(codecard: Command,
     assert "0 completions to generate, 0 to execute" in again.stderr
 
 
-def test_a_cluster_that_does_not_answer_is_waited_for(codecard: Command, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_told_in_one_line(codecard: Command, tmp_path: Path) -> None:
     """One line that says how to start one, at once; nothing is written."""
     where = f"127.0.0.1:{free_port()}"
     for form in (f"ray:{where}", f"ray://{where}"):

@@ -29,7 +29,7 @@ EXPECTED = {
 
 @pytest.mark.docker
 @pytest.mark.parametrize("language", language_names())
-def test_known_programs_get_another_verdict(
+def test_known_programs_get_their_verdicts(
     codecard: Command, docker_engine: None, tmp_path: Path, language: str
 ) -> None:
     """Every starter program says what must become of it; under `strict` an early exit is no pass."""
@@ -94,7 +94,7 @@ def test_a_missing_toolchain_is_skipped_never_scored_zero(codecard: Command, bub
 
 
 @pytest.mark.docker
-def test_kill_9_loses_or_doubles_a_finished_sample(
+def test_kill_9_neither_loses_nor_doubles_a_finished_sample(
     codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
 ) -> None:
     """Killed four times at random moments and resumed: the end equals that of a run nobody disturbed."""

@@ -23,7 +23,7 @@ def submitit(absent: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.docker
-def test_jobs_write_other_rows_than_one_process(
+def test_jobs_write_the_same_rows_as_one_process(
     codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
 ) -> None:
     """Two jobs, awaited and merged: the run in one piece. Submitted again, they find everything done."""
@@ -43,7 +43,7 @@ def test_jobs_write_other_rows_than_one_process(
 
 
 @pytest.mark.docker
-def test_a_failed_job_is_scored_as_if_it_had_nothing(
+def test_a_failed_job_is_told_and_nothing_is_scored(
     codecard: Command, docker_engine: None, starter_replay: Path, tmp_path: Path
 ) -> None:
     """Rows are missing from the recording: exit 3 with the shard and its own last line."""
@@ -73,7 +73,7 @@ def test_a_failed_job_is_scored_as_if_it_had_nothing(
         (("--", "--model", "m"), "--suite"),
     ],
 )
-def test_a_wrong_call_waits_in_a_queue_before_it_is_refused(
+def test_a_wrong_call_is_refused_before_anything_is_queued(
     codecard: Command, tmp_path: Path, given_: tuple[str, ...], said: str
 ) -> None:
     done = codecard("submit", "--shards", 2, "--out", tmp_path / "run", *given_)
@@ -82,7 +82,7 @@ def test_a_wrong_call_waits_in_a_queue_before_it_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_requeued_job_begins_anew() -> None:
+def test_a_requeued_job_is_the_same_call() -> None:
     """What submitit asks for before it requeues a job is the same call: the run folder knows what is done."""
     from codecard.cluster.shards import ShardJob
 

@@ -13,76 +13,16 @@ from codecard import api as codecard_api
 from codecard.model import InfrastructureError, UsageError
 from codecard.paths import tasks_dir
 from codecard.runs.measured import read_measurements
+from codecard.runs.reading import Run
 from codecard.settings import load_profile
 from codecard.suites import find_suite
 from codecard.suites.zero_shot.tasks import load_tasks
 from e2e_types import Command
+from zero_shot_data import DOCUMENTS, write_data
 
 Row = dict[str, Any]
 TEN = load_tasks(tasks_dir() / "zero_shot")
-THINGS = ("cat", "dog", "fish", "tree")
-DOCUMENTS = 3
 
-
-def arc(i: int) -> Row:
-    choices = {"text": [str(i + 1), str(i + 7), THINGS[i % 4], "none"], "label": ["A", "B", "C", "D"]}
-    return {"id": str(i), "question": f"What comes after {i}?", "choices": choices, "answerKey": "ABCD"[i % 4]}
-
-
-def boolq(i: int) -> Row:
-    kind = "even" if i % 2 == 0 else "odd"
-    return {"question": f"is {i} even", "passage": f"The number {i} is {kind}.", "idx": i, "label": int(i % 2 == 0)}
-
-
-def hellaswag(i: int) -> Row:
-    endings = ["fries them.", "flies [title] away.", "is a spoon.", "sings the pan."]
-    context = {"activity_label": "Cooking", "ctx_a": f"A man cuts {i} onions.", "ctx_b": "he", "ctx": "A man"}
-    return {"ind": i, **context, "endings": endings, "source_id": "x", "split": "val", "label": str(i % 4)}
-
-
-def lambada(i: int) -> Row:
-    return {"text": f"A cat and a cat, a dog and a dog, a {THINGS[i % 4]} and a {THINGS[(i * i) % 4]}"}
-
-
-def openbookqa(i: int) -> Row:
-    choices = {"text": ["cold", "loud", "a dog", "made of wood"], "label": ["A", "B", "C", "D"]}
-    stem = f"Water with {i} cubes of ice is"
-    return {"id": str(i), "question_stem": stem, "choices": choices, "answerKey": "ABCD"[i % 4]}
-
-
-def piqa(i: int) -> Row:
-    return {"goal": f"Open {i} jars", "sol1": "turn the lid", "sol2": "eat the table", "label": i % 2}
-
-
-def siqa(i: int) -> Row:
-    answers = {"answerA": "thankful", "answerB": "a chair", "answerC": "purple"}
-    question = "How would Lee feel?"
-    return {"context": f"Kim gave Lee {i} books.", "question": question, **answers, "label": str(1 + i % 3)}
-
-
-def truthfulqa(i: int) -> Row:
-    one = {"choices": ["Yes", "No"], "labels": [1, 0]}
-    several = {"choices": ["Yes, it is", "It is", "No", "Never"], "labels": [1, 1, 0, 0]}
-    return {"question": f"Is {i} a number?", "mc1_targets": one, "mc2_targets": several}
-
-
-def winogrande(i: int) -> Row:
-    sentence = f"The ball broke the {i} tables because _ was made of steel."
-    return {"sentence": sentence, "option1": "the ball", "option2": "the table", "answer": str(1 + i % 2)}
-
-
-MAKERS = {
-    "arc_challenge": arc,
-    "arc_easy": arc,
-    "boolq": boolq,
-    "hellaswag": hellaswag,
-    "lambada_openai": lambada,
-    "openbookqa": openbookqa,
-    "piqa": piqa,
-    "siqa": siqa,
-    "truthfulqa": truthfulqa,
-    "winogrande": winogrande,
-}
 STOCK = {
     "arc_challenge": "arc/arc_challenge.yaml",
     "arc_easy": "arc/arc_easy.yaml",
@@ -94,14 +34,6 @@ STOCK = {
     "truthfulqa": "truthfulqa/truthfulqa_mc2.yaml",
     "winogrande": "winogrande/default.yaml",
 }
-
-
-def write_data(folder: Path, documents: int = DOCUMENTS) -> Path:
-    """One file a task, in the schema of the task's own data set."""
-    folder.mkdir(parents=True)
-    for name, make in MAKERS.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(make(i)) + "\n" for i in range(documents)))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +48,7 @@ def model_folder() -> str:
         pytest.skip(str(error))
 
 
-def ask(out: Path, data: Path, told: list[str] | None = None) -> codecard_api.Run:
+def ask(out: Path, data: Path, told: list[str] | None = None) -> Run:
     """The suite again; `told` hears the lines of progress."""
     lines: list[str] = [] if told is None else told
     return codecard_api.run(
@@ -169,7 +101,7 @@ def direct(model_folder: str, data: Path, scratch: Path) -> dict[str, Any]:
 
 
 @pytest.mark.embedded
-def test_zero_shot_numbers_apart_from_lm_evals_own(run: Path, model_folder: str, tmp_path: Path) -> None:
+def test_zero_shot_numbers_equal_lm_evals_own(run: Path, model_folder: str, tmp_path: Path) -> None:
     """All ten numbers of the run folder are those that lm-eval gives when called directly."""
     scores = json.loads((run / "scores.json").read_text())
     expected = direct(model_folder, run.parent, tmp_path)
@@ -200,7 +132,7 @@ def test_a_finished_task_is_not_asked_again_and_other_data_are_refused(run: Path
 
 
 @pytest.mark.embedded
-def test_a_run_and_its_raw_output_disagreeing(run: Path) -> None:
+def test_a_run_and_its_raw_output_agree(run: Path) -> None:
     """The run folder and lm-eval's own output inside it are read as the same numbers."""
     from_run = {m.task: m.estimate.value for m in read_measurements([run]) if m.metric != "mean"}
     from_raw = {m.task: m.estimate.value for m in read_measurements([run / "lm_eval.json"])}
@@ -221,7 +153,7 @@ def test_no_token_is_put_before_the_prompt() -> None:
     assert find_suite("zero_shot").configured(load_profile("card-2024-03")).add_bos is False
 
 
-def test_our_siqa_prompt_changed() -> None:
+def test_our_siqa_prompt_is_the_one_that_the_readme_quotes() -> None:
     """The prompt is the one the README quotes, not the stock task's."""
     text = (tasks_dir() / "zero_shot" / "siqa_stability.yaml").read_text()
     assert 'doc_to_text: "{{context}}\\nQuestion: {{question}}\\nAnswer:"' in text

@@ -12,14 +12,16 @@ from codecard.model import Completion, Tests, UsageError
 from codecard.settings import load_profile
 from codecard.suites import find_suite
 from codecard.suites.code.problems import assemble, load_problems, program_of
+from codecard.suites.code.suite import CodeSuite
 
 SUITE = find_suite("multipl_e")
+assert isinstance(SUITE, CodeSuite)
 CARD = SUITE.configured(load_profile("card-2024-03"))
 TASKS = {task.language.name: task for task in SUITE.code_tasks}
 
 
 @pytest.mark.parametrize("language", ["cpp", "java", "js", "php", "rs"])
-def test_assembled_program_differs_from_the_references(data_dir: Path, language: str) -> None:
+def test_an_assembled_program_equals_the_references_byte_for_byte(data_dir: Path, language: str) -> None:
     """One byte more or less in the program and every score of that language is another protocol's."""
     problems = {p.id: p for p in load_problems(TASKS[language], CARD.revision, data_dir)[0]}
     checked = 0
@@ -34,7 +36,7 @@ def test_assembled_program_differs_from_the_references(data_dir: Path, language:
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_proof_planted_outside_the_tests_would_prove_nothing(data_dir: Path, language: str) -> None:
+def test_the_proof_is_planted_after_the_last_assertion(data_dir: Path, language: str) -> None:
     """The place is after the last assertion, and only braces and blanks follow it."""
     for problem in load_problems(TASKS[language], CARD.revision, data_dir)[0]:
         assert isinstance(problem.checker, Tests)
@@ -62,7 +64,7 @@ def test_rows_with_foreign_stop_tokens_are_refused(data_dir: Path, tmp_path: Pat
         load_problems(TASKS["cpp"], CARD.revision, tmp_path)
 
 
-def test_the_later_forks_stop_token_would_shorten_python(data_dir: Path) -> None:
+def test_python_problems_have_the_stop_tokens_of_the_pinned_revision(data_dir: Path) -> None:
     """The Python rows carry a fifth stop string that the pinned revision has not; the definition decides."""
     problems = load_problems(TASKS["py"], CARD.revision, data_dir)[0]
     assert {p.stop_tokens for p in problems} == {("\ndef", "\n#", "\nif", "\nclass")}

@@ -73,8 +73,8 @@ def test_ratings_are_read_from_the_texts_as_recorded(suite: MtBenchData, judged:
     assert [parse_rating_as_reference(row.text) for row in rows] == [row.score for row in rows]
 
 
-def test_reference_parser_reads_code_as_ratings(suite: MtBenchData, failed: Path) -> None:
-    """`arr[0]` in a judgment became a rating of 0; the strict rule sees none, the reference's flag repeats it."""
+def test_reference_parser_reads_code_as_ratings_and_ours_does_not(suite: MtBenchData, failed: Path) -> None:
+    """`arr[0]` in a judgment is a rating of 0 to the reference; the strict rule sees no rating there."""
     rows = read_judgments(failed, suite)
     reference = [parse_rating_as_reference(row.text) for row in rows]
     assert [-1 if rating is None else rating for rating in reference] == [row.score for row in rows]
@@ -85,7 +85,9 @@ def test_reference_parser_reads_code_as_ratings(suite: MtBenchData, failed: Path
 @pytest.mark.parametrize(
     ("model", "score"), [("mistral-orpo-trl", 5.75), ("mistral-orpo-capybara", 3.95), ("mistral-orpo-mix", 3.25)]
 )
-def test_coding_scores_of_recorded_models(suite: MtBenchData, judged: Path, model: str, score: float) -> None:
+def test_recorded_models_get_their_published_coding_scores(
+    suite: MtBenchData, judged: Path, model: str, score: float
+) -> None:
     """The published scores, from the judgments' texts alone."""
     chosen = recording(read_judgments(judged, suite), judged, model)
     estimates = estimate_ratings(rated(list(chosen.judgments.values())))
@@ -115,13 +117,13 @@ def test_two_runs_under_one_name_are_never_averaged(suite: MtBenchData, judged: 
 
 
 def test_several_models_and_no_name_is_refused_with_the_list(suite: MtBenchData, judged: Path) -> None:
-    """Four models pooled into one score."""
+    """Four models are never pooled into one score."""
     with pytest.raises(UsageError, match="mistral-orpo-mix, mistral-orpo, mistral-orpo-capybara, mistral-orpo-trl"):
         recording(read_judgments(judged, suite), judged)
 
 
 def test_failures_are_counted_and_refuse_the_score(suite: MtBenchData, failed: Path) -> None:
-    """A file in which most judgments failed once gave a mean of the few that did not."""
+    """Where most judgments failed, the mean of the few that did not is no score."""
     rows = rated(read_judgments(failed, suite))
     refused = estimate_ratings(rows)["score"]
     assert (refused.value, refused.low, refused.high, refused.void) == (None, None, None, 19)

@@ -26,7 +26,9 @@ def grids(draw: st.DrawFn) -> list[list[Decimal]]:
 
 def write(values: list[list[Decimal]], bold: bool = True, average: bool = True) -> list[list[str]]:
     """A clean table: right averages, every best in bold."""
-    rows = [[*row, (sum(row) / len(row)).quantize(CENT, ROUND_HALF_EVEN)] if average else row for row in values]
+    rows = [
+        [*row, (sum(row, Decimal()) / len(row)).quantize(CENT, ROUND_HALF_EVEN)] if average else row for row in values
+    ]
     best = [max(row[i] for row in rows) for i in range(len(rows[0]))]
     return [[f"**{v}**" if bold and v == best[i] else str(v) for i, v in enumerate(row)] for row in rows]
 
@@ -130,7 +132,9 @@ def test_an_impossible_percentage_is_found_alone(table: list[list[int]], data: s
     cells = percentages(table, QUESTIONS)
     row = data.draw(st.integers(0, len(cells) - 1))
     column = data.draw(st.integers(0, len(cells[0]) - 1))
-    wrong = Decimal(100 * table[row][column]) / QUESTIONS + data.draw(st.sampled_from([-1, 1, Decimal("0.7")]))
+    wrong = Decimal(100 * table[row][column]) / QUESTIONS + data.draw(
+        st.sampled_from([Decimal(-1), Decimal(1), Decimal("0.7")])
+    )
     assume(0 <= wrong <= 100)
     cells[row][column] = f"{wrong:.1f}%"
     assert found(counted(cells, QUESTIONS)) == [(5 + row, "impossible")]

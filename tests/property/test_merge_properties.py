@@ -81,9 +81,7 @@ def contents(run: Path) -> dict[str, bytes]:
     order=st.randoms(use_true_random=False),
     shards=st.integers(1, 5),
 )
-def test_split_and_merged_differs_from_the_run(
-    outcomes: list[tuple[bool | None, int]], order: Any, shards: int
-) -> None:
+def test_split_and_merged_equals_the_run(outcomes: list[tuple[bool | None, int]], order: Any, shards: int) -> None:
     """Parts that overlap and are given in any order, grouped or again: the same bytes, and the run's own scores."""
     keys = [(TASKS[i // SAMPLES % 2], i // SAMPLES // 2, i % SAMPLES) for i in range(len(outcomes))]
     rows = [(completion(*key), execution(*key, passed)) for key, (passed, _) in zip(keys, outcomes, strict=True)]
@@ -109,8 +107,8 @@ def test_split_and_merged_differs_from_the_run(
         merge(base / "again", [base / "merged"])
         assert contents(base / "again") == found, "merged with itself, in another order"
         filled = [part for part in split if (part / "completions.jsonl").read_bytes()]
-        for part in filled:
-            merge(base / "one by one", [part])
+        for run in filled:
+            merge(base / "one by one", [run])
         merge(base / "at once", filled)
         assert contents(base / "one by one") == contents(base / "at once")
 
@@ -129,14 +127,14 @@ def scores_of(run: Path) -> Row:
 
 @settings(deadline=None)
 @given(count=st.integers(1, 9), names=st.lists(st.text(max_size=6), unique=True, max_size=40))
-def test_a_problem_falls_to_no_shard_or_to_two(count: int, names: list[str]) -> None:
+def test_every_problem_falls_to_exactly_one_shard(count: int, names: list[str]) -> None:
     for name in names:
         problem = Problem(task="t", id=name, cluster=name, prompt="", checker=Tests(language="py", source=""))
         assert sum(parse_shard(f"{index}/{count}").holds(problem) for index in range(count)) == 1
 
 
 @pytest.mark.parametrize("given_", ["4/4", "-1/4", "1", "a/b", "1/0", "1/4/5", ""])
-def test_a_shard_that_does_not_exist_is_run(given_: str) -> None:
+def test_a_shard_that_does_not_exist_is_refused(given_: str) -> None:
     with pytest.raises(UsageError, match="--shard"):
         parse_shard(given_)
     assert parse_shard("3/4") == Shard(index=3, count=4)
@@ -156,7 +154,7 @@ def one(base: Path, name: str, text: str = "x", passed: bool | None = True, **de
         ({"data": {TASKS[0]: "other rows"}}, f"data.{TASKS[0]}"),
     ],
 )
-def test_runs_of_different_questions_are_mixed(tmp_path: Path, change: Row, named: str) -> None:
+def test_runs_of_different_questions_are_never_merged(tmp_path: Path, change: Row, named: str) -> None:
     runs = [one(tmp_path, "a"), one(tmp_path, "b", **change)]
     with pytest.raises(UsageError, match=named.replace(".", r"\.")) as refused:
         merge(tmp_path / "out", runs)
@@ -165,7 +163,7 @@ def test_runs_of_different_questions_are_mixed(tmp_path: Path, change: Row, name
 
 
 @pytest.mark.parametrize(("text", "passed", "what"), [("y", True, "completions"), ("x", False, "executions")])
-def test_one_of_two_different_rows_is_taken(tmp_path: Path, text: str, passed: bool, what: str) -> None:
+def test_two_different_rows_of_one_sample_are_refused(tmp_path: Path, text: str, passed: bool, what: str) -> None:
     runs = [one(tmp_path, "a"), one(tmp_path, "b", text, passed)]
     for order in (runs, runs[::-1]):
         with pytest.raises(UsageError, match=f"different {what} of multipl_e/py HumanEval_1_f 0"):
@@ -173,14 +171,14 @@ def test_one_of_two_different_rows_is_taken(tmp_path: Path, text: str, passed: b
     assert not (tmp_path / "out").exists()
 
 
-def test_a_void_hides_the_outcome_that_another_run_has(tmp_path: Path) -> None:
+def test_a_void_gives_way_to_the_outcome_that_another_run_has(tmp_path: Path) -> None:
     void, found = one(tmp_path, "a", passed=None), one(tmp_path, "b")
     merge(tmp_path / "out", [void, found])
     (row,) = read_executions(tmp_path / "out").values()
     assert row["passed"] is True
 
 
-def test_runs_in_two_languages_do_not_merge(tmp_path: Path) -> None:
+def test_runs_in_two_languages_merge_into_one(tmp_path: Path) -> None:
     """Each knows the data of its own language; the union knows both, and who made which."""
     runs = [one(tmp_path, name, data={task: "h"}, shard=f"{i}/2", argv=[name])
             for i, (name, task) in enumerate(zip("ab", TASKS, strict=True))]  # fmt: skip
@@ -191,7 +189,7 @@ def test_runs_in_two_languages_do_not_merge(tmp_path: Path) -> None:
     assert [(origin["run"], origin["shard"]) for origin in made["merged"]] == [("a", "0/2"), ("b", "1/2")]
 
 
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such run folder"):
         merge(tmp_path / "out", [one(tmp_path, "a"), tmp_path / "none"])
     assert not (tmp_path / "out").exists()

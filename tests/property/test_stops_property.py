@@ -15,7 +15,7 @@ STOPS = st.lists(st.text(alphabet="ab\n}é🙂", min_size=1, max_size=4), max_si
 
 
 @given(text=TEXT, stops=STOPS, cuts=st.lists(st.integers(0, 160), max_size=30))
-def test_tearing_changes_the_stop(text: str, stops: tuple[str, ...], cuts: list[int]) -> None:
+def test_tearing_never_changes_the_stop(text: str, stops: tuple[str, ...], cuts: list[int]) -> None:
     """The row stops if and only if a stop string is in the text, and what is kept of it is the same."""
     data = text.encode()
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
@@ -30,7 +30,7 @@ def test_tearing_changes_the_stop(text: str, stops: tuple[str, ...], cuts: list[
 
 
 @given(text=TEXT, stops=STOPS)
-def test_truncate_keeps_a_stop(text: str, stops: tuple[str, ...]) -> None:
+def test_truncate_keeps_no_stop(text: str, stops: tuple[str, ...]) -> None:
     """What is kept begins the text, holds no stop string, and is cut only where one stands."""
     kept = truncate(text, stops)
     assert text.startswith(kept)

@@ -52,7 +52,7 @@ def corrected(card: str) -> str:
 
 
 @pytest.mark.data
-def test_a_fault_of_the_published_card_missed(card: str) -> None:
+def test_every_fault_of_the_published_card_is_found_on_its_line(card: str) -> None:
     """Each known fault on its line: six model-index values, SFT average, cut row, PHP tie, two bold, quoted row."""
     lines = card.splitlines()
     found = kinds(card)
@@ -78,13 +78,13 @@ def test_a_fault_of_the_published_card_missed(card: str) -> None:
 
 
 @pytest.mark.data
-def test_a_corrected_card_still_accused(card: str) -> None:
+def test_a_corrected_card_is_not_accused(card: str) -> None:
     """With every fault mended the audit is silent."""
     assert kinds(corrected(card)) == []
 
 
 @pytest.mark.data
-def test_a_clean_document_accused(seeds_dir: Path) -> None:
+def test_a_clean_document_is_not_accused(seeds_dir: Path) -> None:
     """The README's 121 numbers follow from each other: nothing to report."""
     assert kinds((seeds_dir / "stable-code.readme.md").read_text()) == []
 
@@ -99,8 +99,8 @@ def test_a_clean_document_accused(seeds_dir: Path) -> None:
     ],
 )
 @pytest.mark.data
-def test_one_fault_in_a_corrected_card(card: str, old: str, new: str, kind: str) -> None:
-    """A percentage that no count of 25 or 35 gives, a cut one, one with more digits: one finding each."""
+def test_one_fault_in_a_corrected_card_is_found_on_its_line(card: str, old: str, new: str, kind: str) -> None:
+    """A percentage that no count of 25 or 35 gives, a cut one, one with more digits: the first finding is that."""
     text = corrected(card)
     row = next(line for line in text.splitlines() if line.startswith("| Stable Code Instruct (DPO)  | 3B   | 24.0%"))
     line = text.splitlines().index(row) + 1
@@ -128,7 +128,7 @@ model-index:
 """
 
 
-def test_front_matter_in_percent_accused_of_contradicting_fractions() -> None:
+def test_front_matter_in_percent_agrees_with_a_table_of_fractions() -> None:
     """31.0 and 0.31 are one number, in two units."""
     assert kinds(FRONT) == []
 
@@ -147,31 +147,31 @@ def test_front_matter_in_percent_accused_of_contradicting_fractions() -> None:
         ("| **0.46** |", "| **0.5** |", [(18, "rounding")]),
     ],
 )  # fmt: skip
-def test_a_planted_fault_missed(old: str, new: str, expected: list[tuple[int, str]]) -> None:
+def test_a_planted_fault_is_found_on_its_line(old: str, new: str, expected: list[tuple[int, str]]) -> None:
     """One planted fault at a time in a clean card."""
     assert FRONT.count(old) == 1
     assert kinds(FRONT.replace(old, new)) == expected
 
 
-def test_own_row_in_bold_accused() -> None:
+def test_a_table_with_its_own_row_in_bold_is_not_accused() -> None:
     """A table that prints its own model in bold marks no best, and is left alone."""
     text = "| Model | A | B |\n|---|---|---|\n| **Mine** | **0.1** | **0.2** |\n| Other | 0.3 | 0.4 |\n"
     assert kinds(text) == []
 
 
-def test_lower_is_better_columns_read_upside_down() -> None:
+def test_the_best_perplexity_is_the_lowest() -> None:
     """The best perplexity is the least one."""
     text = "| Model | Acc | Perplexity |\n|---|---|---|\n| A | **0.9** | **3.1** |\n| B | 0.8 | 4.2 |\n"
     assert kinds(text) == []
 
 
-def test_stated_number_of_questions_ignored() -> None:
+def test_a_header_that_states_its_number_of_questions_is_held_to_it() -> None:
     """A header that states its n is held to it."""
     text = "| Model | Pass (n=50) |\n|---|---|\n| A | 51.0% |\n| B | 52.0% |\n"
     assert kinds(text) == [(3, "impossible")]
 
 
-def test_an_average_nothing_explains() -> None:
+def test_an_average_that_nothing_explains_is_told_as_such() -> None:
     """An average beyond what unrounded values allow says so."""
     text = "| Model | A | B | Avg |\n|---|---|---|---|\n| M | 0.10 | 0.20 | 0.25 |\n"
     (finding,) = audit(text, KNOWN)
@@ -179,7 +179,7 @@ def test_an_average_nothing_explains() -> None:
     assert "no unrounded values explain it" in finding.message
 
 
-def test_broken_front_matter_read_as_none() -> None:
+def test_broken_front_matter_is_refused_with_its_line() -> None:
     """YAML that cannot be read is bad input with its line, not a card without metadata."""
     with pytest.raises(UsageError, match="line 3: the front matter cannot be read"):
         audit("---\na: [1\nb: {\n---\n", KNOWN)
@@ -202,6 +202,6 @@ BY_BENCHMARK = """| Benchmark | Mine 3B | Other 7B | Third 1B |
         ("| MMLU |", "| Average |", [(3, "average"), (3, "average"), (3, "average")]),
     ],
 )
-def test_a_table_of_benchmarks_read_as_one_of_models(old: str, new: str, expected: list[tuple[int, str]]) -> None:
+def test_a_table_of_benchmarks_is_judged_row_by_row(old: str, new: str, expected: list[tuple[int, str]]) -> None:
     """Where rows are benchmarks, a row is compared with itself: its bold, its decimals, its average."""
     assert kinds(BY_BENCHMARK.replace(old, new, 1) if old else BY_BENCHMARK) == expected

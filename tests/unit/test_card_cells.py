@@ -68,7 +68,7 @@ def test_no_published_number_is_lost() -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_published_cells_drifting_from_the_documents(seeds_dir: Path, name: str) -> None:
+def test_published_cells_equal_those_of_the_documents(seeds_dir: Path, name: str) -> None:
     """Blank every number of a document, put the published cells in: the bytes of the document come back."""
     document = (seeds_dir / name).read_text()
     texts = published_texts(document)
@@ -80,7 +80,7 @@ def test_published_cells_drifting_from_the_documents(seeds_dir: Path, name: str)
 
 
 @pytest.mark.data
-def test_published_model_index_drifting_from_the_card(seeds_dir: Path) -> None:
+def test_the_published_model_index_equals_the_cards(seeds_dir: Path) -> None:
     """The six values of the front matter are the six published ones, in order."""
     document = (seeds_dir / DOCUMENTS[0]).read_text()
     table = named("model_index")
@@ -89,7 +89,7 @@ def test_published_model_index_drifting_from_the_card(seeds_dir: Path) -> None:
 
 
 @pytest.mark.data
-def test_zero_shot_table_copied_instead_of_computed(seeds_dir: Path, data_dir: Path) -> None:
+def test_the_zero_shot_table_follows_from_the_raw_outputs_alone(seeds_dir: Path, data_dir: Path) -> None:
     """With every number blanked, the raw outputs alone give all 121 numbers of the table."""
     document = (seeds_dir / DOCUMENTS[1]).read_text()
     texts = published_texts(document)
@@ -100,7 +100,7 @@ def test_zero_shot_table_copied_instead_of_computed(seeds_dir: Path, data_dir: P
 
 
 @pytest.mark.data
-def test_a_changed_raw_output_that_does_not_reach_the_card(seeds_dir: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_a_changed_raw_output_moves_its_cell_and_average_alone(seeds_dir: Path, data_dir: Path, tmp_path: Path) -> None:
     """One more right answer in one raw file changes its cell and its row's average, and no other byte."""
     document = (seeds_dir / DOCUMENTS[1]).read_text()
     for file in (data_dir / "zero_shot").glob("*.json"):
@@ -139,7 +139,7 @@ def measured(**values: float) -> list[Measurement]:
     ]
 
 
-def test_render_touching_more_than_was_measured() -> None:
+def test_render_touches_only_what_was_measured() -> None:
     """A measured cell keeps its dress and the column's width; the average stays while a column is missing."""
     rendered = render(TABLE, KNOWN, measured(py=0.4049, rs=0.5), {"Mine 3B": "me/mine"})
     assert "| **0.40**(ours) |" in rendered.document
@@ -147,7 +147,7 @@ def test_render_touching_more_than_was_measured() -> None:
     assert rendered.notes == ("Mine 3B: Avg kept, for not all of its 6 columns were measured",)
 
 
-def test_average_of_rounded_cells() -> None:
+def test_the_average_is_taken_from_unrounded_values() -> None:
     """The average is taken from unrounded values: 0.0049 more in each column is 0.0049 more in the mean."""
     values = dict.fromkeys(("py", "cpp", "js", "java", "php"), 0.3049) | {"rs": 0.3055}
     rendered = render(TABLE, KNOWN, measured(**values), {"Mine 3B": "me/mine"})
@@ -158,7 +158,7 @@ def test_average_of_rounded_cells() -> None:
     assert next(change.new for change in rendered.changes if change.column == "Avg") == "0.31"
 
 
-def test_a_number_of_five_problems_shown_as_the_tasks() -> None:
+def test_a_partial_or_void_measurement_fills_no_cell() -> None:
     """A run of part of the problems, or with voids, does not stand for the cell and says so."""
     few = measured(py=0.9)[0]
     part = replace(few, estimate=Estimate(value=0.9, low=None, high=None, n=5))
@@ -169,13 +169,13 @@ def test_a_number_of_five_problems_shown_as_the_tasks() -> None:
         assert why in rendered.notes[0]
 
 
-def test_a_run_that_fits_no_row_dropped_in_silence() -> None:
+def test_a_run_that_fits_no_row_is_refused() -> None:
     """A run of a model that is in no row is bad input, with the option that mends it."""
     with pytest.raises(UsageError, match=r"no row of the card is for hf:me/mine; say --row"):
         render(TABLE.replace("Mine", "Yours"), KNOWN, measured(py=0.4))
 
 
-def test_bold_left_on_a_beaten_row() -> None:
+def test_rebold_marks_the_best_of_each_measured_column() -> None:
     """--rebold marks the best of each measured column and leaves the other columns alone."""
     rendered = render(TABLE, KNOWN, measured(py=0.1, cpp=0.9), {"Mine 3B": "me/mine"}, rebold=True)
     rows = find_tables(rendered.document)[0].rows
@@ -187,7 +187,7 @@ def test_bold_left_on_a_beaten_row() -> None:
     ("text", "digits"),
     [("**5.8**(ours)", "5.8"), ("54.2%", "54.2"), ("**54.2%**", "54.2"), ("-1.0", "-1.0"), ("0.5 (n=3)", "0.5")],
 )
-def test_a_number_missed_for_its_dress(text: str, digits: str) -> None:
+def test_a_number_is_found_and_replaced_in_its_dress(text: str, digits: str) -> None:
     """Bold, percent signs and remarks in parentheses are dress; the digits inside are found and replaced."""
     number = parse_number(text)
     assert number is not None
@@ -196,12 +196,12 @@ def test_a_number_missed_for_its_dress(text: str, digits: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["7B", "1.1T", "2,796,431,360", "", "-", "v2", "3B (DPO)", "**", "2024-03-25", "1/2"])
-def test_a_label_taken_for_a_number(text: str) -> None:
+def test_a_label_is_no_number(text: str) -> None:
     """Sizes, counts with commas, dates and empty cells are labels."""
     assert parse_number(text) is None
 
 
-def test_rounding_rules_mixed_up() -> None:
+def test_each_rounding_rule_shows_its_own_digits() -> None:
     """19/35 shows as 54.3 rounded, 54.2 cut off; exact ratings drop their last zero."""
     share = Decimal(1900) / 35
     assert format_value(share, 1, Rounding.NEAREST) == "54.3"
@@ -213,7 +213,7 @@ def test_rounding_rules_mixed_up() -> None:
     assert counts_shown(Decimal("24.0"), 1, 25) == (6, 6)
 
 
-def test_tables_in_code_taken_for_tables() -> None:
+def test_tables_in_code_are_text() -> None:
     """A table inside a fence or the front matter is text; one after it keeps its line number."""
     table = "| a | b |\n|---|---|\n| 1 | 2 |\n"
     text = f"---\nx: |\n  | a | b |\n  |---|---|\n---\n```\n{table}```\n\n{table}"
@@ -221,7 +221,7 @@ def test_tables_in_code_taken_for_tables() -> None:
     assert [table.header.line for table in tables] == [12]
 
 
-def test_line_ends_changed_by_rendering() -> None:
+def test_rendering_keeps_line_ends() -> None:
     """A document with Windows line ends keeps them."""
     document = TABLE.replace("\n", "\r\n")
     rendered = render(document, KNOWN, measured(py=0.4), {"Mine 3B": "me/mine"})
@@ -229,14 +229,14 @@ def test_line_ends_changed_by_rendering() -> None:
 
 
 @pytest.mark.parametrize("broken", ["x", "{", '[table]\nname = "x"', 'scores = "x"'])
-def test_a_broken_table_of_published_numbers_half_read(broken: str) -> None:
+def test_a_broken_table_of_published_numbers_is_refused_by_file(broken: str) -> None:
     """A file of published numbers that is none says which file."""
     with pytest.raises(UsageError, match=r"where\.toml: not a table of published numbers"):
         parse_reported(broken, "where.toml")
 
 
 @pytest.mark.parametrize("scores", [{"a": 1}, {"a": {"b": {}}}, {"a": {"b": {"value": 1, "n": "x"}}}])
-def test_broken_scores_half_read(scores: dict[str, object]) -> None:
+def test_broken_scores_are_refused_by_file(scores: dict[str, object]) -> None:
     """Scores of another shape are bad input, not missing numbers."""
     with pytest.raises(UsageError, match=r"RUN/scores\.json: not the scores of a run"):
         estimates_of(scores, "RUN/scores.json")
@@ -254,7 +254,7 @@ NEW_FORMAT = {
 }
 
 
-def test_new_raw_outputs_read_by_old_names() -> None:
+def test_raw_outputs_of_the_new_format_are_read_by_their_own_names() -> None:
     """lm-eval 0.4 calls mc2 acc and keys metrics by filter; the stock SIQA prompt is not ours."""
     run = read_raw(NEW_FORMAT, TEN, "new.json")
     assert run.model == "me/mine"
@@ -266,34 +266,34 @@ def test_new_raw_outputs_read_by_old_names() -> None:
     assert run.estimates["zero_shot/siqa"].low is None
 
 
-def test_few_shot_outputs_put_into_a_zero_shot_table() -> None:
+def test_few_shot_outputs_are_refused() -> None:
     """An output asked with examples is refused, whatever the format."""
     with pytest.raises(UsageError, match="asked with 5 examples"):
         read_raw({**NEW_FORMAT, "n-shot": {"siqa_stability": 5}}, TEN, "new.json")
 
 
 @pytest.mark.parametrize("value", [1.2, -0.1, "0.5", True, None])
-def test_a_value_that_is_no_fraction(value: object) -> None:
+def test_a_value_that_is_no_fraction_is_refused(value: object) -> None:
     """A percentage or a text where a fraction belongs is refused."""
     raw = {"results": {"piqa": {"acc": value}}, "config": {"num_fewshot": 0}}
     with pytest.raises(UsageError, match="is not a fraction"):
         read_raw(raw, TEN, "old.json")
 
 
-def test_an_output_without_any_column() -> None:
+def test_an_output_without_any_column_is_refused() -> None:
     """An lm-eval output of other tasks is bad input, not an empty row."""
     with pytest.raises(UsageError, match="holds none of the columns"):
         read_raw({"results": {"mmlu": {"acc": 0.5}}, "config": {}}, TEN, "old.json")
 
 
-def test_task_counts_apart_from_the_published_ones() -> None:
+def test_task_counts_equal_the_published_ones() -> None:
     """The ten tasks and the published columns agree on the number of questions."""
     by_key: dict[str, ZeroShotTask] = {task.key: task for task in TEN}
     parts = named("zero_shot").parts
     assert [(c.task, c.questions) for c in parts] == [(t.key, t.count) for t in by_key.values()]
 
 
-def test_a_page_of_blanks_that_hangs_the_reader() -> None:
+def test_a_page_of_blanks_does_not_hang_the_reader() -> None:
     """Cells and labels of a hostile card are read in time that grows with their length."""
     assert parse_number("1" + " " * 100_000 + "x") is None
     hostile = "| " + "[" * 50_000 + " | b |\n|---|---|\n| " + "(" * 50_000 + " | 1" + " " * 50_000 + "x |\n"
@@ -301,7 +301,7 @@ def test_a_page_of_blanks_that_hangs_the_reader() -> None:
     assert read_grid(find_tables(hostile)[0]).columns == ()
 
 
-def test_a_new_row_cut_off_as_the_published_one_was() -> None:
+def test_only_the_row_that_was_published_cut_off_is_cut_off() -> None:
     """Only the row that was published cut off is written so; any other row is rounded."""
     table = named("sql")
     names = [column.name for column in table.columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codecard.cluster import Feeder, Node, Pool, Workers, parse_workers
+from codecard.cluster import Feeder, Node, Pool, Source, Workers, parse_workers
 from codecard.cluster import pool as pool_module
 from codecard.generate import GenerationRequest, Generator, Opening
 from codecard.generate.ray_ import GenerationActor, RayGenerator, _Problems
@@ -150,7 +150,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(cluster: Fake) -> Pool:
-    pool = Pool(cluster, "work", Crew(cluster))  # type: ignore[arg-type]
+    pool = Pool(cluster, "work", Crew(cluster))  # type: ignore[arg-type]  # a stand-in
     pool.start()
     return pool
 
@@ -165,7 +165,7 @@ def capitals(found: list[tuple[Any, Any]]) -> bool:
 
 @settings(deadline=None)
 @given(deaths=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2)), max_size=6), count=st.integers(0, 40))
-def test_a_row_of_a_dead_node_is_lost_or_twice_there(deaths: list[tuple[int, int]], count: int) -> None:
+def test_every_row_comes_once_whichever_nodes_die(deaths: list[tuple[int, int]], count: int) -> None:
     """Whenever nodes die, and whenever others come in their place: every row once, each with its own result."""
     names, steps, schedule = itertools.count(), itertools.count(1), dict(deaths)
     cluster = Fake([node(f"n{next(names)}") for _ in range(2)])
@@ -184,7 +184,7 @@ def test_a_row_of_a_dead_node_is_lost_or_twice_there(deaths: list[tuple[int, int
     assert capitals(found)
 
 
-def test_one_actor_holds_what_another_could_do() -> None:
+def test_no_actor_holds_more_than_its_share() -> None:
     """Nobody is handed more than its share of what is left, nor more than it may hold."""
     cluster = Fake([node("a"), node("b")])
     list(opened(cluster).run(Rows(rows(12))))
@@ -194,7 +194,7 @@ def test_one_actor_holds_what_another_could_do() -> None:
     assert [actor.most for actor in cluster.actors] == [8, 8]
 
 
-def test_a_node_that_joins_stays_idle() -> None:
+def test_a_node_that_joins_gets_work() -> None:
     cluster = Fake([node("a")])
     run = opened(cluster).run(Rows(rows(20)))
     found = [next(run)]
@@ -205,19 +205,19 @@ def test_a_node_that_joins_stays_idle() -> None:
     assert cluster.said == ["b joins: it can work"]
 
 
-def test_a_row_without_an_answer_is_waited_for() -> None:
+def test_a_row_without_an_answer_comes_back_as_none() -> None:
     assert dict(opened(Fake([node("a")])).run(Rows(["none", "row"]))) == {"none": None, "row": "ROW"}
 
 
-def test_bad_usage_is_tried_on_every_node() -> None:
+def test_bad_usage_ends_the_run_and_names_the_node() -> None:
     """What would fail anywhere ends the run at once, with the node's name."""
     cluster = Fake([node("a"), node("b")], fails=lambda actor: UsageError("no chat template"))
     with pytest.raises(UsageError, match=r"no chat template \(on a\)"):
         list(opened(cluster).run(Rows(rows(4))))
 
 
-def test_a_row_that_kills_every_actor_is_tried_for_ever() -> None:
-    """Three actors on a node that lives on: the run ends and names the reason. Others' rows are not lost by then."""
+def test_a_node_is_given_up_after_three_dead_actors_and_the_last_ends_the_run() -> None:
+    """Until then the other nodes do its rows; where the actors of all nodes die, the run ends and names the reason."""
     cluster = Fake([node("a"), node("b")], fails=lambda actor: Gone("out of memory") if actor.node.id == "a" else None)
     found = list(opened(cluster).run(Rows(rows(9))))
     assert sorted(row for row, _ in found) == sorted(rows(9))
@@ -227,7 +227,7 @@ def test_a_row_that_kills_every_actor_is_tried_for_ever() -> None:
         list(opened(cluster).run(Rows(rows(9))))
 
 
-def test_the_last_node_goes_and_the_run_hangs() -> None:
+def test_the_run_ends_with_its_last_node() -> None:
     cluster = Fake([node("a")])
 
     def fails(actor: Actor) -> Exception | None:
@@ -239,7 +239,7 @@ def test_the_last_node_goes_and_the_run_hangs() -> None:
         list(opened(cluster).run(Rows(rows(3))))
 
 
-def test_two_models_make_one_run() -> None:
+def test_nodes_with_different_models_never_make_one_run() -> None:
     """At the start a disagreement is refused; a node that joins with another model is left out, and said so."""
     cluster = Fake([node("a"), node("b")], facts={"b": {"model": "other"}})
     with pytest.raises(InfrastructureError, match="b and a do not work alike: model other"):
@@ -254,7 +254,7 @@ def test_two_models_make_one_run() -> None:
     assert [actor.most for actor in cluster.actors if actor.node.id == "b"] == [0]
 
 
-def test_a_node_that_cannot_open_stops_the_others() -> None:
+def test_a_node_that_cannot_open_is_left_out() -> None:
     cluster = Fake([node("a"), node("b")], facts={"a": InfrastructureError("no torch; pip install")})
     assert len(list(opened(cluster).run(Rows(rows(5))))) == 5
     assert cluster.said == ["a: no torch; pip install; the node is left out"]
@@ -274,7 +274,7 @@ def drained(feeder: Feeder, items: list[tuple[int, Any]], count: int) -> list[tu
     return found
 
 
-def test_an_unanswered_item_keeps_the_driver_waiting() -> None:
+def test_an_unanswered_item_comes_back_as_none() -> None:
     """A stage that yields nothing for an item: its ticket comes back with None when the stage is through."""
 
     def odd(items: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -286,7 +286,7 @@ def test_an_unanswered_item_keeps_the_driver_waiting() -> None:
     feeder.close()
 
 
-def test_what_was_finished_before_an_error_is_lost() -> None:
+def test_what_was_finished_before_an_error_is_delivered() -> None:
     def breaks(items: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         for ticket, item in items:
             if item == 2:
@@ -303,7 +303,7 @@ class Echo(Generator):
     def fingerprint(self) -> dict[str, Any]:
         return {"model": "echo"}
 
-    def generate(self, requests: Iterator[GenerationRequest]) -> Iterator[Completion]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
         for request in sorted(requests, key=lambda r: r.problem, reverse=True):
             yield Completion(task=request.task, problem=request.problem, sample=request.sample, text=request.problem)
 
@@ -312,7 +312,7 @@ def ask(problem: str, sample: int = 0) -> GenerationRequest:
     return GenerationRequest(task="t", problem=problem, sample=sample, prompt="x", sampling=Sampling())
 
 
-def test_completions_get_each_other_s_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_completion_gets_its_own_ticket(monkeypatch: pytest.MonkeyPatch) -> None:
     """An actor's generator answers in any order; a dead driver's close ends it."""
     monkeypatch.setattr("codecard.generate.ray_.open_generator", lambda spec, opening: Echo())
     actor = GenerationActor("echo", Opening())
@@ -325,7 +325,7 @@ def test_completions_get_each_other_s_tickets(monkeypatch: pytest.MonkeyPatch) -
     actor.close()
 
 
-def test_samples_of_a_problem_are_torn_apart() -> None:
+def test_samples_of_a_problem_stay_together() -> None:
     source = _Problems([ask(name, sample) for name in "abc" for sample in range(3)])
     assert source.waiting() == 9
     assert {r.problem for r in source.take(2)} == {"a"}
@@ -336,9 +336,9 @@ def test_samples_of_a_problem_are_torn_apart() -> None:
 # ---------------------------------------------------------------- the driver's side
 
 
-def test_the_manifest_of_a_cluster_says_more_than_one_process_would() -> None:
+def test_the_fingerprint_of_a_cluster_is_that_of_one_process() -> None:
     cluster = Fake([node("a")], facts={"a": {"codecard": "1", "model": "m", "dtype": "float32"}})
-    generator = RayGenerator(cluster, "embedded", Opening())  # type: ignore[arg-type]
+    generator = RayGenerator(cluster, "embedded", Opening())  # type: ignore[arg-type]  # a stand-in
     assert generator.fingerprint() == {"model": "m", "dtype": "float32"}
     generator.close()
 
@@ -365,29 +365,29 @@ def sandbox_facts(digest: str, **other: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_node_with_another_sandbox_gives_verdicts(facts: dict[str, Any], why: str) -> None:
+def test_a_node_with_another_sandbox_is_refused(facts: dict[str, Any], why: str) -> None:
     cluster = Fake([node("a"), node("b")], facts={"a": sandbox_facts("sha256:a"), "b": facts})
     with pytest.raises(InfrastructureError, match=why):
-        RaySandbox(cluster, None, None)  # type: ignore[arg-type]
+        RaySandbox(cluster, None, None)  # type: ignore[arg-type]  # a stand-in
 
 
-def test_a_slow_node_times_out_what_passes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_slower_than_the_limits_allow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its host factor is above the one that the limits were made with: it does not open."""
     monkeypatch.setattr("codecard.sandbox.ray_.stored_host_factor", lambda: 1.5)
     with pytest.raises(InfrastructureError, match=r"too slow .* host factor 1\.5 against 1 "):
         ExecutionActor(None, ("py",), False, 1.0, 1).open()
 
 
-def test_a_language_without_an_image_is_taken_for_one_with() -> None:
+def test_a_language_without_an_image_is_refused_with_the_reason() -> None:
     cluster = Fake([node("a")], facts={"a": sandbox_facts("sha256:a")})
-    sandbox = RaySandbox(cluster, None, ["py", "php"])  # type: ignore[arg-type]
+    sandbox = RaySandbox(cluster, None, ["py", "php"])  # type: ignore[arg-type]  # a stand-in
     assert sandbox.name == "docker"
     assert sandbox.image("py").digest == "sha256:a"
     with pytest.raises(InfrastructureError, match="a: no sandbox image for php; build it"):
         sandbox.image("php")
 
 
-def test_an_error_of_the_generation_ends_as_no_more_jobs() -> None:
+def test_an_error_while_jobs_are_made_is_raised_where_they_are_run() -> None:
     """What breaks while jobs are made is raised where they are run."""
 
     def jobs() -> Iterator[Any]:
@@ -395,10 +395,11 @@ def test_an_error_of_the_generation_ends_as_no_more_jobs() -> None:
         raise UsageError("no data")
 
     cluster = Fake([node("a")], facts={"a": sandbox_facts("sha256:a")})
-    executor = RayExecutor(RaySandbox(cluster, None, None))  # type: ignore[arg-type]
+    executor = RayExecutor(RaySandbox(cluster, None, None))  # type: ignore[arg-type]  # a stand-in
     with pytest.raises(UsageError, match="no data"):
         list(executor.execute(jobs()))
-    assert _Stream([]).waiting() is None
+    source: Source = _Stream([])
+    assert source.waiting() is None
 
 
 @pytest.mark.parametrize(
@@ -413,7 +414,7 @@ def test_an_error_of_the_generation_ends_as_no_more_jobs() -> None:
         ("ray:[::1]:6379,programs=4", "[::1]:6379", 4, 1),
     ],
 )
-def test_a_form_of_workers_is_misread(
+def test_every_form_of_workers_is_read(
     given_: str | None, address: str | None, programs: int | None, actors: int
 ) -> None:
     assert parse_workers(given_) == Workers(address=address, programs=programs, actors=actors)
@@ -423,6 +424,6 @@ def test_a_form_of_workers_is_misread(
     "given_", ["0", "-1", "", "four", "ray:", "ray:head", "ray://auto", "ray,actors=0", "ray,gpus=1", "2,actors=1",
                "ray,actors=1,actors=2", "rays", "ray:head:port"]
 )  # fmt: skip
-def test_an_unknown_form_of_workers_is_taken_for_one(given_: str) -> None:
+def test_an_unknown_form_of_workers_is_refused(given_: str) -> None:
     with pytest.raises(UsageError, match="--workers"):
         parse_workers(given_)

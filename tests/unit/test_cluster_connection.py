@@ -32,7 +32,7 @@ class Head:
         (1, ConnectionError("refused"), 1, False),
     ],
 )
-def test_a_busy_head_ends_the_run(
+def test_a_busy_head_is_asked_again_and_an_absent_one_is_not(
     monkeypatch: pytest.MonkeyPatch, busy: int, error: Exception, asked: int, answers: bool
 ) -> None:
     """It is asked again; a head that is not there is not."""

@@ -38,7 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "models"
 
 
-def test_broken_conversion_is_loaded_later(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_conversion_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A conversion that breaks off leaves nothing behind; the next one starts anew."""
     with monkeypatch.context() as patch:
         patch.setattr(embedded, "_model", lambda path: Saved("model.safetensors", OSError("disk full")))
@@ -49,7 +49,7 @@ def test_broken_conversion_is_loaded_later(cache: Path, monkeypatch: pytest.Monk
     assert sorted(file.name for file in folder.iterdir()) == ["model.safetensors", "tokenizer.json"]
 
 
-def test_second_start_converts_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_start_uses_the_cache_unless_the_weights_changed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in the cache is used; other weights or another transformers make another folder."""
     first = embedded.embedded_folder()
     with monkeypatch.context() as patch:
@@ -59,14 +59,14 @@ def test_second_start_converts_again(cache: Path, monkeypatch: pytest.MonkeyPatc
     assert embedded.embedded_folder() != first
 
 
-def test_two_processes_convert_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_conversion_uses_the_folder_that_is_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is second finds the folder there and uses it."""
     folder = embedded.embedded_folder()
     embedded._convert(embedded._weights(), folder)
     assert [path for path in cache.iterdir() if path != folder] == []
 
 
-def test_missing_embedded_package_gives_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_embedded_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the weights' package the embedded model names the command that installs it."""
 
     def files(name: str) -> Any:

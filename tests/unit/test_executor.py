@@ -57,13 +57,13 @@ def run(sandbox: Fake, source: str = "POISON") -> Execution:
     return execution
 
 
-def test_a_slot_that_dies_once_costs_a_verdict() -> None:
+def test_a_slot_that_dies_once_costs_an_attempt_and_no_verdict() -> None:
     execution = run(Fake(error=SlotDied("gone"), fails=1))
     assert execution.verdict is Verdict.PASSED
     assert execution.attempts == 2
 
 
-def test_a_program_that_ends_every_slot_is_void_for_ever() -> None:
+def test_a_program_that_ends_every_slot_is_a_runtime_error() -> None:
     """Void is for our failures: who reliably ends the sandbox would otherwise never be scored."""
     execution = run(Fake(error=SlotDied("gone")))
     assert execution.verdict is Verdict.RUNTIME_ERROR
@@ -71,26 +71,26 @@ def test_a_program_that_ends_every_slot_is_void_for_ever() -> None:
     assert "gone" in execution.reason
 
 
-def test_a_broken_machine_is_blamed_on_the_program() -> None:
+def test_a_broken_machine_is_never_blamed_on_the_program() -> None:
     """Where a known-good program fails as well, nothing is known about this one."""
     execution = run(Fake(sick=True))
     assert execution.verdict is Verdict.SANDBOX_ERROR
     assert execution.reason == "gone"
 
 
-def test_a_fault_of_our_protocol_is_blamed_on_the_program() -> None:
+def test_a_fault_of_our_protocol_is_never_blamed_on_the_program() -> None:
     execution = run(Fake(error=ProtocolBroken("makes no sense")))
     assert execution.verdict is Verdict.SANDBOX_ERROR
 
 
-def test_an_engine_that_is_away_makes_everything_void(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run stops with one line instead; what was not executed is executed by the next start."""
+def test_an_engine_that_is_away_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run stops with one line; what was not executed is executed by the next start."""
     monkeypatch.setattr(executor, "OPENING_DELAYS_S", (0, 0))
     with pytest.raises(InfrastructureError, match="the engine is away"):
         run(Fake(opens=False))
 
 
-def test_jobs_are_collected_before_they_are_run() -> None:
+def test_jobs_are_pulled_no_faster_than_they_are_run() -> None:
     """A run may queue a hundred thousand programs; they are pulled as fast as they are executed, no faster."""
     pulled = itertools.count()
 
@@ -104,7 +104,7 @@ def test_jobs_are_collected_before_they_are_run() -> None:
     assert next(pulled) < 50
 
 
-def test_twins_are_run_twice() -> None:
+def test_twins_are_run_once() -> None:
     sandbox = Fake()
     job = Job(tag=0, program=Program(language="py", source="pass"), limits=LIMITS)
     with Executor(sandbox, workers=2, plain=True) as pool:
@@ -124,18 +124,18 @@ class Meeting(Fake):
         return super().run(request)
 
 
-def test_a_worker_waits_for_a_twin() -> None:
+def test_no_worker_waits_for_a_twin() -> None:
     """The samples of a problem come together and many are equal: all workers but one would stand still."""
     sandbox = Meeting()
     programs = [Program(language="py", source=source) for source in ["pass"] * 8 + ["assert True"]]
     with Executor(sandbox, workers=2, plain=True) as pool:
         found = list(pool.execute(Job(tag=n, program=program, limits=LIMITS) for n, program in enumerate(programs)))
-    assert sorted(job.tag for job, _ in found) == list(range(9))  # type: ignore[type-var]
+    assert sorted(job.tag for job, _ in found) == list(range(9))  # type: ignore[type-var]  # numbers here
     assert sandbox.ran == 2
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_twins_of_a_void_execution_are_void_with_it(workers: int) -> None:
+def test_each_twin_of_a_void_execution_is_run_for_itself(workers: int) -> None:
     """What failed for reasons of ours may go well the next time: each has its own chance."""
     sandbox = Fake(sick=True)
     job = Job(tag=0, program=Program(language="py", source="pass"), limits=LIMITS)
@@ -145,7 +145,7 @@ def test_twins_of_a_void_execution_are_void_with_it(workers: int) -> None:
     assert sandbox.ran >= 6 * executor.ATTEMPTS
 
 
-def test_slots_stay_open_after_the_end() -> None:
+def test_every_slot_is_closed_at_the_end() -> None:
     sandbox = Fake()
     run(sandbox, "pass")
     assert sandbox.opened == sandbox.closed == 1

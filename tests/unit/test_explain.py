@@ -18,7 +18,8 @@ SAMPLE = ("multipl_e/py", "HumanEval_0_x", 0)
 
 def effect(options: Any) -> float:
     """Two settings that interact: the total is not the sum of each alone."""
-    early, wall = options.early_exit_passes, options.deadline == "wall"
+    early: bool = options.early_exit_passes
+    wall: bool = options.deadline == "wall"
     return 0.5 + 0.1 * early - 0.05 * wall + 0.02 * (early and wall)
 
 

@@ -103,18 +103,18 @@ PY = "def total(xs):\n    return sum(xs)\n"
         "set-up before",
     ],
 )  # fmt: skip
-def test_right_python_answer_is_lost(answer: str) -> None:
+def test_a_right_python_answer_passes_whatever_it_is_wrapped_in(answer: str) -> None:
     """A right answer passes whatever it is wrapped in."""
     assert passes(answer)
 
 
-def test_wrong_python_answer_passes() -> None:
+def test_a_wrong_python_answer_never_passes() -> None:
     """Extraction does not make a wrong answer right, nor an empty or refused one."""
     for answer in ("", "I cannot do that.", "```python\n```", "```python\ndef total(xs):\n    return 0\n```"):
         assert not passes(answer)
 
 
-def test_python_function_is_defined_twice() -> None:
+def test_the_python_function_is_defined_once() -> None:
     """An answer that repeats the signature replaces the prompt's; the prompt's imports stay."""
     source = program("py", f"```python\n{PY}```")
     assert source.count("def total(") == 1
@@ -148,7 +148,7 @@ def braces(source: str) -> int:
     ],
     ids=["plain", "own main", "helpers, brace in a char", "broken off", "brace missing", "body only", "no fence"],
 )
-def test_cpp_tests_close_the_wrong_brace(answer: str) -> None:
+def test_a_cpp_program_has_one_main_and_even_braces(answer: str) -> None:
     """One main, one definition, and as many braces closed as opened."""
     source = program("cpp", answer)
     code = source.replace("'{'", "").replace("// } brace", "")
@@ -158,7 +158,7 @@ def test_cpp_tests_close_the_wrong_brace(answer: str) -> None:
     assert source.startswith("#include<assert.h>\n#include<bits/stdc++.h>\n")
 
 
-def test_cpp_union_is_lost_or_doubled() -> None:
+def test_a_cpp_union_of_the_prompt_is_there_once() -> None:
     """Types that the prompt defines are there once, whether or not the answer repeats them."""
     union = "union U{\n    long a;    U(long _a) : a(_a) {}\n};\n"
     prompt = f"#include<assert.h>\n{union}U total(long x) {{\n"
@@ -184,7 +184,7 @@ def test_cpp_union_is_lost_or_doubled() -> None:
     ],
     ids=["plain", "other class with main", "no class", "class left open", "more classes", "body only", "no fence"],
 )
-def test_java_class_does_not_fit_the_tests(answer: str) -> None:
+def test_a_java_program_has_the_one_class_that_its_tests_need(answer: str) -> None:
     """One class Problem, not public, with one main (the tests'); all imports first; braces even."""
     source = program("java", answer)
     own_main = int("Main" in source)
@@ -208,7 +208,7 @@ def test_java_class_does_not_fit_the_tests(answer: str) -> None:
     ],
     ids=["plain", "own main", "lifetime and brace in a char", "body only"],
 )
-def test_rust_has_two_mains(answer: str) -> None:
+def test_a_rust_program_has_one_main_and_even_braces(answer: str) -> None:
     """One main, one definition, braces even."""
     source = program("rs", answer)
     assert braces(source.replace("'}'", "")) == 0
@@ -216,7 +216,7 @@ def test_rust_has_two_mains(answer: str) -> None:
     assert source.count("fn total(") == 1
 
 
-def test_rust_use_is_doubled() -> None:
+def test_a_rust_use_is_there_once() -> None:
     """A `use` of the prompt is kept when the answer lacks it and dropped when the answer imports the same name."""
     prompt = f"use std::collections::HashMap;\n\n{PROMPTS['rs']}"
     for own, count in (("", 1), ("use std::collections::{HashMap, HashSet};\n", 1)):
@@ -235,14 +235,14 @@ def test_rust_use_is_doubled() -> None:
     ],
     ids=["plain", "usage that throws", "arrow function", "module syntax", "main guard"],
 )
-def test_js_usage_breaks_the_tests(answer: str, gone: str) -> None:
+def test_js_code_that_runs_on_its_own_is_taken_away(answer: str, gone: str) -> None:
     """What runs on its own is taken away, and the function is there once."""
     source = program("js", answer)
     assert not gone or gone not in source
     assert source.count("total(xs)") + source.count("total = (xs)") == 1
 
 
-def test_js_declares_assert_twice() -> None:
+def test_js_names_that_the_tests_declare_too_stay_in_a_function_of_their_own() -> None:
     """Names that the tests declare are kept inside a function of their own."""
     source = program("js", f"```js\nconst assert = require('assert');\n{JS}\nassert.equal(total([1]), 2);\n```")
     assert source.startswith("const total = (() => {")
@@ -260,7 +260,7 @@ def test_js_declares_assert_twice() -> None:
     ],
     ids=["closing tag", "open", "no tags", "page around", "body only"],
 )
-def test_php_closing_tag_turns_tests_into_text(answer: str) -> None:
+def test_a_php_program_has_one_opening_tag_and_no_closing_one(answer: str) -> None:
     """One opening tag, at the start, and no closing tag: else the tests are printed, not run."""
     source = program("php", answer)
     assert source.startswith("<?php\n")
@@ -271,19 +271,19 @@ def test_php_closing_tag_turns_tests_into_text(answer: str) -> None:
     assert braces(source) == 0
 
 
-def test_php_closing_tag_in_a_string_is_cut() -> None:
+def test_a_php_closing_tag_in_a_string_stays() -> None:
     """A closing tag inside a string is text."""
     assert "'a ?> b'" in program("php", "```php\n<?php\nfunction total($xs) {\n  $x = 'a ?> b';\n  return 3;\n}\n```")
 
 
-def test_php_redeclares_the_test_function() -> None:
+def test_a_php_function_named_like_the_tests_is_renamed() -> None:
     """A function of the answer that is called like one of the tests is called otherwise."""
     source = program("php", f"```php\n<?php\n{PHP}function test() {{ return total([]); }}\ntest();\n```")
     assert source.count("function test(") == 1
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_chat_prompt_loses_the_code(language: str) -> None:
+def test_the_chat_prompt_holds_the_code_in_a_closed_fence(language: str) -> None:
     """The user turn holds the stripped prompt in a fence that is tagged and closed."""
     text = chat_prompt(PROMPTS[language], language)
     assert text.startswith("Please continue to complete the function.")
@@ -291,7 +291,7 @@ def test_chat_prompt_loses_the_code(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_hostile_answer_crashes_extraction(language: str) -> None:
+def test_a_hostile_answer_still_gives_a_program_that_ends_with_the_tests(language: str) -> None:
     """Whatever a model writes, a program comes out that ends with the tests."""
     for answer in ("```", "```\n```\n```", "{" * 3000, "}" * 3000, "(" * 3000, '"' * 999, "\0\ud800", "word " * 9999):
         program(language, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def write(path: Path, value: object) -> Path:
     return path
 
 
-def lines(path: Path, *rows: dict[str, object]) -> Path:
+def lines(path: Path, *rows: Mapping[str, object]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -56,7 +57,7 @@ def test_bigcode_generations_of_another_data_set_are_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.json.gz"])
-def test_multipl_e_result_files(tmp_path: Path, name: str) -> None:
+def test_multipl_e_result_files_are_read(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, {"name": "HumanEval_2_two", "language": "cpp", "completions": ["a", "b"]})
     found = match(read_completion_file(path, "multipl_e"), PROBLEMS)
     assert [(m.sample, m.completion.text) for m in found] == [(0, "a"), (1, "b")]

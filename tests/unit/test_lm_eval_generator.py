@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.servers import Behaviour, reply, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, Sampling, UsageError
+from servers import Behaviour, reply, serving, status
 
 pytest.importorskip("lm_eval")
 
@@ -25,7 +25,7 @@ def parrot() -> None:
     from lm_eval.api.model import LM
     from lm_eval.api.registry import register_model
 
-    class Parrot(LM):
+    class Parrot(LM):  # type: ignore[misc]  # lm-eval has no types
         def __init__(self, **_: Any) -> None:
             super().__init__()
 
@@ -78,7 +78,7 @@ def test_any_model_type_of_the_registry_answers() -> None:
     assert all("\ndef" in body["stop"] and "" not in body["stop"] for body in bodies)
 
 
-def test_dialogue_is_flattened() -> None:
+def test_a_chat_server_gets_the_turns_of_a_dialogue() -> None:
     """A chat server gets the turns, not their text."""
     turns = (Message(role="system", content="Be brief."), Message(role="user", content="hi"))
     chat = ask(prompt=turns, stops=())
@@ -87,7 +87,7 @@ def test_dialogue_is_flattened() -> None:
     assert [turn["content"] for turn in bodies[0]["messages"]] == ["Be brief.", "hi"]
 
 
-def test_answer_that_never_came_is_an_empty_one() -> None:
+def test_an_answer_that_never_came_is_missing_and_not_empty() -> None:
     """lm-eval puts a placeholder, by default nothing, in place of a null answer: the sample is missing, not wrong."""
 
     def nothing(handler: Any, _: Any) -> None:
@@ -101,14 +101,14 @@ def test_answer_that_never_came_is_an_empty_one() -> None:
     assert [c.text for c in completions] == [""]
 
 
-def test_sampled_row_cannot_be_made_again() -> None:
+def test_a_sampled_request_is_refused_with_the_way_out() -> None:
     """lm-eval takes no seed per request: a sampled request is refused with the ways out."""
     generator = open_generator(f"lm-eval:{TYPE}")
     with pytest.raises(UsageError, match="--greedy"):
         list(generator.generate([ask(sampling=Sampling(temperature=0.2, max_new_tokens=9))]))
 
 
-def test_limit_that_cannot_be_kept_is_dropped() -> None:
+def test_a_limit_that_cannot_be_kept_is_refused() -> None:
     """Without a tokenizer here, a limit on prompt and completion together is refused, not ignored."""
     generator = open_generator(
         "lm-eval:local-completions,model=m,base_url=http://127.0.0.1:1/v1,tokenizer_backend=none"
@@ -128,17 +128,17 @@ def test_limit_that_cannot_be_kept_is_dropped() -> None:
     ],
     ids=["nothing", "near-miss", "arguments", "model"],
 )
-def test_bad_form_gives_a_traceback(spec: str, said: str) -> None:
+def test_a_bad_form_is_a_usage_error(spec: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         open_generator(spec)
 
 
-def test_failing_server_gives_a_traceback() -> None:
+def test_a_failing_server_is_an_infrastructure_error() -> None:
     with pytest.raises(InfrastructureError, match="lm-eval:local-completions failed"):
         next(served(status(500), "local-completions", "completions", [ask()]))
 
 
-def test_secret_reaches_the_run_folder() -> None:
+def test_no_secret_reaches_the_fingerprint() -> None:
     """The arguments decide the output, so they are kept; what looks like a secret is not."""
     spec = "lm-eval:local-completions,model=m,base_url=http://127.0.0.1:1/v1,tokenizer_backend=none,auth_token=s3cret"
     found = open_generator(spec).fingerprint()
@@ -147,7 +147,7 @@ def test_secret_reaches_the_run_folder() -> None:
     assert "s3cret" not in json.dumps(found)
 
 
-def test_rows_are_read_without_end() -> None:
+def test_rows_are_read_in_bounds() -> None:
     """A million requests are not read before the first answer."""
     taken = []
 

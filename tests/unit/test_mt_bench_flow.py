@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import stamina
-from tests.servers import Behaviour, Body, Handler, cut, endless, first_fails, raw, reply, serving, status
 
 from codecard.cli import main
 from codecard.report.embed import embed
@@ -20,7 +19,9 @@ from codecard.report.html import render_run
 from codecard.runs.reading import read_run
 from codecard.settings import load_profile
 from codecard.suites import find_suite
+from codecard.suites.mt_bench.suite import MtBenchSession
 from codecard.suites.suite import Setting
+from servers import Behaviour, Body, Handler, cut, endless, first_fails, raw, reply, serving, status
 
 pytestmark = pytest.mark.data
 
@@ -148,7 +149,7 @@ def test_passing_fault_changes_no_score(codecard: Command, tmp_path: Path, name:
 
 
 def test_failing_answers_are_void_and_not_judged(codecard: Command, tmp_path: Path) -> None:
-    """An answer that never came was judged as an empty one, and rated 1."""
+    """An answer that never came would be judged as an empty one, and rated 1."""
 
     def second_turn_fails(handler: Handler, body: Body) -> None:
         (status(500) if len(body["messages"]) == 3 else reply("one"))(handler, body)
@@ -169,7 +170,7 @@ def test_failing_answers_are_void_and_not_judged(codecard: Command, tmp_path: Pa
 def test_missing_key_is_told_before_anything_is_asked(
     codecard: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers were generated for an hour before the judge's key was missed."""
+    """Else the answers are generated for an hour before the judge's key is missed."""
     monkeypatch.delenv("OPENAI_API_KEY")
     with serving(reply("x")) as server:
         code, printed = codecard(
@@ -182,7 +183,7 @@ def test_missing_key_is_told_before_anything_is_asked(
     assert not (tmp_path / "run").exists()
 
 
-def test_answers_first_and_a_judge_later(codecard: Command, tmp_path: Path) -> None:
+def test_answers_made_without_a_judge_can_be_judged_later(codecard: Command, tmp_path: Path) -> None:
     """A run without a judge has no score, and needs no second generation to get one."""
     out = tmp_path / "run"
     with serving(both(reply("a"), reply("[[2]]"))) as server:
@@ -212,7 +213,7 @@ def test_a_name_at_another_endpoint_is_not_the_reported_judge(codecard: Command,
 # ---------------------------------------------------------------- recorded files
 
 
-def test_recorded_judgments_score_and_score_again(codecard: Command, recorded: Path, tmp_path: Path) -> None:
+def test_recorded_judgments_scored_again_give_the_same_score(codecard: Command, recorded: Path, tmp_path: Path) -> None:
     """The same file into the same folder gives the same score and no second copy of anything."""
     out = tmp_path / "run"
     for _ in range(2):
@@ -231,7 +232,7 @@ def test_recorded_judgments_score_and_score_again(codecard: Command, recorded: P
     assert scores(out)["score"]["value"] == 5.75
 
 
-def test_recorded_answers_through_the_recorded_judge(
+def test_recorded_answers_get_their_score_from_the_recorded_judge(
     codecard: Command, data_dir: Path, recorded: Path, tmp_path: Path
 ) -> None:
     """From answers to score by way of our own prompts: one byte off, and the recording holds nothing for it."""
@@ -396,5 +397,6 @@ def test_session_without_judge_names_the_reported_one(data_dir: Path) -> None:
     suite = find_suite("mt_bench")
     profile = load_profile("card-2024-03")
     session = suite.open(Setting(profile=profile, data_dir=data_dir), suite.configured(profile))
+    assert isinstance(session, MtBenchSession)
     assert session.remark("gpt-4-0613", recognised=True) == ""
     assert "not comparable" in session.remark("gpt-4-turbo", recognised=True)

@@ -32,7 +32,7 @@ from codecard.suites.mt_bench.judge import Judge, Reply
         ("10 is the best: [[10]]", 10),
     ],
 )
-def test_ratings_that_judges_write(text: str, rating: float) -> None:
+def test_ratings_are_read_in_every_form_that_judges_write(text: str, rating: float) -> None:
     """A rating lost to a blank or to `/10` voids the whole category."""
     assert parse_rating(text) == rating
 
@@ -58,7 +58,7 @@ def test_ratings_that_judges_write(text: str, rating: float) -> None:
     ],
 )
 def test_code_and_noise_are_no_rating(text: str) -> None:
-    """`nums[0]` in a judgment was read as a rating of 0."""
+    """`nums[0]` in a judgment is no rating of 0."""
     assert parse_rating(text) is None
 
 
@@ -124,7 +124,7 @@ def test_calibration_counts_what_a_judge_left_unrated() -> None:
 
 
 def test_answer_ends_at_the_template_mark() -> None:
-    """`<|im_end|>` left in an answer is shown to the judge and to the second turn."""
+    """`<|im_end|>` left in an answer would be shown to the judge and to the second turn."""
     assert clean_answer(" yes <|im_end|>\n<|im_start|>user", ("<|im_end|>", "<|endoftext|>")) == "yes"
     assert clean_answer("plain ", ()) == "plain"
 
@@ -195,7 +195,7 @@ def test_failed_request_is_asked_again_and_a_text_without_rating_is_not() -> Non
 
 
 def test_another_judge_or_setting_never_takes_a_cached_text() -> None:
-    """A cache keyed by the prompt alone gave one judge's ratings to another."""
+    """A cache keyed by the prompt alone would give one judge's ratings to another."""
     journal: list[dict[str, Any]] = []
     run(Scripted({"a": ["[[5]]"]}, model="x", temperature=0), "a", journal)
     other = Scripted({"a": ["[[9]]"]}, model="x", temperature=1)

@@ -22,13 +22,13 @@ ONES = 0xFFFFFFFF
     ],
     ids=["zeros", "ones", "pi"],
 )
-def test_generator_is_not_philox(counter: tuple[int, ...], key: tuple[int, int], word: int) -> None:
+def test_the_generator_is_philox(counter: tuple[int, ...], key: tuple[int, int], word: int) -> None:
     """The known answers of Philox4x32-10 (Random123, kat_vectors)."""
     keys = torch.tensor([[*key, counter[2], counter[3]]])
     assert philox(keys, torch.tensor([counter[1]]), torch.tensor([[counter[0]]])).item() == word
 
 
-def test_rows_share_noise() -> None:
+def test_no_two_rows_or_steps_share_noise() -> None:
     """Seed, task, problem, sample and step each change the key or the noise; fields do not run together."""
     keys = {
         row_key(0, "t", "p", 0),
@@ -45,7 +45,7 @@ def test_rows_share_noise() -> None:
     assert not torch.equal(first, second)
 
 
-def test_key_moves_between_versions() -> None:
+def test_the_key_of_a_row_is_frozen() -> None:
     """The key of a row is frozen: a resumed or extended run must draw what the first run would have."""
     assert row_key(0, "multipl_e/py", "HumanEval_0_has_close_elements", 0) == (
         0x858FCE22,
@@ -60,7 +60,8 @@ def frequencies(probabilities: list[float], setting: tuple[float, float, float],
     keys = torch.tensor([row_key(5, "t", "p", sample) for sample in range(n)])
     settings = torch.tensor([setting] * n, dtype=torch.float64)
     tokens = draw(logits, settings, keys, torch.zeros(n, dtype=torch.int64))
-    return (torch.bincount(tokens, minlength=len(probabilities)) / n).tolist()
+    shares: list[float] = (torch.bincount(tokens, minlength=len(probabilities)) / n).tolist()
+    return shares
 
 
 @pytest.mark.parametrize(
@@ -76,14 +77,16 @@ def frequencies(probabilities: list[float], setting: tuple[float, float, float],
     ],
     ids=["plain", "top-p", "top-p keeps one", "top-k", "top-k then top-p", "temperature", "greedy"],
 )
-def test_tokens_come_too_often(setting: tuple[float, float, float], expected: list[float]) -> None:
+def test_tokens_come_as_often_as_their_probability_says(
+    setting: tuple[float, float, float], expected: list[float]
+) -> None:
     """Drawn shares agree with the filtered distribution within five standard errors; filtered tokens never come."""
     for share, wanted in zip(frequencies([0.4, 0.3, 0.15, 0.1, 0.05], setting), expected, strict=True):
         assert abs(share - wanted) <= 5 * math.sqrt(wanted * (1 - wanted) / 20000)
 
 
 @pytest.mark.parametrize("setting", [(0.2, 0.95, 0), (3.0, 0.999, 0), (1.0, 1.0, 0), (0.9, 0.9, 1000), (0.0, 1.0, 0)])
-def test_batch_moves_a_draw(setting: tuple[float, float, float]) -> None:
+def test_a_draw_is_the_same_alone_and_in_a_batch(setting: tuple[float, float, float]) -> None:
     """Rows of a large vocabulary draw the same token alone, together, and beside rows of other settings."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(6, 3000, generator=generator) * 2

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import stamina
-from tests.servers import Behaviour, cut, endless, endless_error, first_fails, raw, reply, serving, status
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.generate import openai_ as backend
 from codecard.generate.openai_ import OpenAIGenerator
 from codecard.generate.openai_wire import KEY_VARIABLE, Patience
 from codecard.model import Completion, FinishReason, InfrastructureError, Sampling, UsageError
+from servers import Behaviour, cut, endless, endless_error, first_fails, raw, reply, serving, status
 
 KEY = "sk-test-0123456789"
 HELLO = (Message(role="user", content="hello"),)
@@ -74,7 +74,7 @@ def test_fault_costs_a_retry_and_no_row(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_lasting_fault_is_a_missing_row_with_its_reason(name: str) -> None:
-    """A server that never answers once gave an empty completion, scored as wrong."""
+    """A row that no try answers is missing; an empty completion would be scored as wrong."""
     with serving(FAULTS[name]) as server:
         completions, failures = ask(server.url, request("1"), request("2"), attempts=2)
         assert completions == []
@@ -84,7 +84,7 @@ def test_lasting_fault_is_a_missing_row_with_its_reason(name: str) -> None:
 
 
 def test_refused_request_is_not_repeated() -> None:
-    """A prompt too long for the server (400) was asked six times over."""
+    """A prompt too long for the server (400) is asked once."""
     with serving(status(400, "context length exceeded")) as server:
         completions, failures = ask(server.url, request())
         assert completions == []
@@ -93,7 +93,7 @@ def test_refused_request_is_not_repeated() -> None:
 
 
 def test_error_in_another_form_is_told_too() -> None:
-    """A server that is not OpenAI says why in its own words; they were lost."""
+    """A server that is not OpenAI's says why in its own words, and they are kept."""
 
     def behave(handler: Any, _: Any) -> None:
         handler.send(400, json.dumps({"detail": "Server is pinned to another model"}).encode())
@@ -104,7 +104,7 @@ def test_error_in_another_form_is_told_too() -> None:
 
 
 def test_dribbled_reply_ends_at_the_deadline() -> None:
-    """A reply that trickles byte by byte never times out between bytes, so it hung for ever."""
+    """A reply that trickles byte by byte never times out between bytes; the deadline of the whole reply ends it."""
 
     def dribble(handler: Any, _: Any) -> None:
         handler.send_response(200)
@@ -139,7 +139,7 @@ def test_dead_server_stops_the_run_before_every_row_is_tried(monkeypatch: pytest
 
 
 def test_key_reaches_the_request_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    """A server that echoes the key in its error put it into the run's files."""
+    """A server that echoes the key in its error does not bring it into the run's files."""
     caplog.set_level(logging.DEBUG, logger="stamina")
     with serving(status(500, f"bad key {KEY}")) as server:
         _, failures = ask(server.url, request(), attempts=2)
@@ -153,7 +153,7 @@ def test_key_reaches_the_request_and_nothing_else(caplog: pytest.LogCaptureFixtu
 
 
 def test_ignored_stop_is_cut_here() -> None:
-    """A server that ignores `stop` runs on into the next function."""
+    """A server that ignores `stop` runs on into the next function; the text ends at the stop all the same."""
     with serving(reply("return 1\n\ndef other(): pass")) as server:
         completions, _ = ask(server.url, request(prompt="def f():\n    ", stops=("\ndef", "\nclass")))
         assert completions[0].text == "return 1\n\ndef"
@@ -171,7 +171,7 @@ def test_more_stops_than_a_server_takes_are_still_kept() -> None:
 
 
 def test_samples_are_requests_of_their_own_with_their_own_seed() -> None:
-    """Servers that ignore `n` gave one sample where twenty were asked."""
+    """Servers that ignore `n` would give one sample where twenty are asked."""
     rows = [request("1", sample, sampling=Sampling(temperature=0.2, max_new_tokens=8)) for sample in range(20)]
     with serving(reply("a")) as server:
         completions, _ = ask(server.url, *rows, workers=4)
@@ -209,7 +209,7 @@ def test_requests_are_held_in_bounds() -> None:
         stream = generator.generate(many())
         next(stream)
         assert len(taken) <= 5
-        stream.close()
+        stream.close()  # type: ignore[attr-defined]  # an Iterator by the port, a generator in fact
         generator.close()
 
 
@@ -229,13 +229,13 @@ def test_bad_addresses_and_missing_keys_are_one_line(monkeypatch: pytest.MonkeyP
         open_generator("openai:gpt-4-0613")
 
 
-def test_closed_backend_answers_and_a_left_one_forgets_to_retry() -> None:
-    """A stream left early switched the retries off for good; a closed backend told of a closed socket."""
+def test_a_closed_backend_refuses_and_a_left_one_still_retries() -> None:
+    """Leaving a stream early switches no retries off; a closed backend says that it is closed, not that a socket is."""
     with serving(first_fails(status(500), 1, reply("fine"))) as server:
         generator = OpenAIGenerator("m", base_url=server.url, workers=1, patience=Patience(attempts=3))
         stream = generator.generate([request(str(i)) for i in range(5)])
         next(stream)
-        stream.close()
+        stream.close()  # type: ignore[attr-defined]  # an Iterator by the port, a generator in fact
         assert [c.text for c in generator.generate([request("later")])] == ["fine"]
         generator.close()
         with pytest.raises(UsageError, match="closed"):
@@ -243,7 +243,7 @@ def test_closed_backend_answers_and_a_left_one_forgets_to_retry() -> None:
 
 
 def test_prompts_of_one_problem_are_counted_apart() -> None:
-    """Two prompts under one problem shared the count of the first, so the second was cut short or refused."""
+    """With the token count of the first, the second prompt of a problem would be cut short or refused."""
 
     def behave(handler: Any, body: Any) -> None:
         reply("a", prompt_tokens=len(body["prompt"]))(handler, body)
@@ -262,7 +262,7 @@ def test_prompts_of_one_problem_are_counted_apart() -> None:
     ids=["stop-string", "end-of-text", "end-token"],
 )
 def test_stop_that_a_server_cut_off_is_put_back(matched: Any, text: str, reason: str) -> None:
-    """A server that names the stop it matched tells it from an end of text; both were called a stop."""
+    """A server that names the stop it matched tells it from an end of text, and so does the finish reason."""
 
     def behave(handler: Any, _: Any) -> None:
         choice = {"index": 0, "finish_reason": "stop", "stop_reason": matched, "text": "return 1"}

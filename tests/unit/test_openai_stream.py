@@ -11,13 +11,13 @@ import pytest
 import stamina
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.servers import Behaviour, Server, events, first_fails, raw, serving, status
 
 from codecard.generate import GenerationRequest, Message
 from codecard.generate.openai_ import OpenAIGenerator
 from codecard.generate.openai_stream import Assembly
 from codecard.generate.openai_wire import Patience
 from codecard.model import Completion, FinishReason, Sampling
+from servers import Behaviour, Server, events, first_fails, raw, serving, status
 
 FIVE = ("\na", "\nb", "\nc", "\nd", "\ne")
 
@@ -37,8 +37,8 @@ def ask(server: Server, *problems: str, **fields: Any) -> list[Completion]:
         generator.close()
 
 
-def test_untold_stop_runs_to_the_length_limit() -> None:
-    """The fifth stop string is not sent; the row went on to its last token. Now it is left where the stop is."""
+def test_a_stop_that_is_not_sent_ends_the_row_too() -> None:
+    """The fifth stop string is not sent to the server; the row is left where it stands, not at its last token."""
     sent: list[int] = []
 
     def endless(handler: Any, body: Any) -> None:
@@ -60,7 +60,7 @@ def test_untold_stop_runs_to_the_length_limit() -> None:
 
 
 def test_server_that_heeds_tells_its_counts() -> None:
-    """Hanging up at the stop string lost the token counts of a server that ends there by itself."""
+    """A server that ends at the stop string by itself is heard to its end, where the token counts are."""
     with serving(events("x", "\ne")) as server:
         (row,) = ask(server, "1")
         assert (row.text, row.prompt_tokens, row.new_tokens) == ("x\ne", 7, 2)
@@ -84,7 +84,7 @@ def test_chat_is_read_from_deltas() -> None:
 
 
 def test_server_without_streaming_is_asked_plainly() -> None:
-    """A refusal of `stream_options` made the row void."""
+    """A refusal of `stream_options` makes no row void."""
 
     def behave(handler: Any, body: Any) -> None:
         (status(422, "unexpected field stream_options") if "stream" in body else events("x\ne y"))(handler, body)
@@ -107,7 +107,7 @@ FAULTS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_broken_stream_is_a_short_row(name: str) -> None:
+def test_a_broken_stream_is_asked_again(name: str) -> None:
     """A stream that breaks is asked again, never taken for an answer."""
     with serving(first_fails(FAULTS[name], 1, events("fine"))) as server:
         (row,) = ask(server, "1")
@@ -116,9 +116,9 @@ def test_broken_stream_is_a_short_row(name: str) -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=5), max_size=8), st.integers(1, 7))
-def test_pieces_change_the_text(texts: list[str], size: int) -> None:
+def test_pieces_never_change_the_text(texts: list[str], size: int) -> None:
     """However the bytes are cut, characters and lines included, the text is the same."""
-    rows = [{"choices": [{"text": text}]} for text in texts]
+    rows: list[dict[str, Any]] = [{"choices": [{"text": text}]} for text in texts]
     rows.append({"choices": [{"text": "", "finish_reason": "length", "stop_reason": None}]})
     data = "".join(f"data: {json.dumps(row, ensure_ascii=False)}\r\n\r\n" for row in rows).encode() + b"data: [DONE]"
     assembly = Assembly(("never there",), chat=False)

@@ -24,7 +24,9 @@ class Clocked(Generator):
     """A model that reads 100 tokens a second and writes 20, by its own clock; a row's prompt has 10 tokens."""
 
     def __init__(self, drops: int = 0) -> None:
-        self.now, self.widths, self._drops = 0.0, [], drops  # type: float, list[int], int
+        self.now = 0.0
+        self.widths: list[int] = []
+        self._drops = drops
 
     def fingerprint(self) -> dict[str, Any]:
         return {}
@@ -41,27 +43,27 @@ class Clocked(Generator):
             )  # fmt: skip
 
 
-def test_reading_and_writing_are_not_told_apart() -> None:
+def test_reading_and_writing_are_told_apart() -> None:
     model = Clocked()
     rate = probe(model, REQUESTS, seconds=60, clock=lambda: model.now)
     assert rate.prompt == pytest.approx(100)
     assert rate.new == pytest.approx(20)
 
 
-def test_a_probe_that_runs_on_beyond_its_time_or_stays_at_one_row() -> None:
+def test_a_probe_widens_while_it_has_time_up_to_the_most_rows() -> None:
     slow = Clocked()
     assert probe(slow, REQUESTS, seconds=1, clock=lambda: slow.now).rows == min(slow.widths)
     free = Clocked()
     assert probe(free, REQUESTS, seconds=1e9, clock=lambda: free.now).rows == MOST_ROWS
 
 
-def test_a_model_that_does_not_answer_gets_a_rate_all_the_same() -> None:
+def test_a_model_that_does_not_answer_gets_no_rate() -> None:
     model = Clocked(drops=1)
     with pytest.raises(InfrastructureError, match="answered 3 of 4"):
         probe(model, REQUESTS, clock=lambda: model.now)
 
 
-def test_a_plan_that_pays_a_prompt_once_for_each_sample() -> None:
+def test_a_plan_pays_a_prompt_once_for_all_its_samples() -> None:
     """The engine reads a problem's prompt once, however many samples it draws."""
     rate = Rate(prompt=100.0, new=50.0, rows=8, seconds=5.0)
     seen = Observed(prompt_tokens=200.0, new_tokens=10.0)

@@ -10,7 +10,7 @@ from codecard.sandbox.proof import new_name, planted
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_the_proof_changes_the_program_elsewhere(language: str) -> None:
+def test_the_proof_is_planted_at_its_place_and_nowhere_else(language: str) -> None:
     source = "the program { the tests }"
     text = planted(Program(language=language, source=source, proof_at=24), "NAME")
     assert text.startswith(source[:24])
@@ -19,11 +19,11 @@ def test_the_proof_changes_the_program_elsewhere(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_a_program_without_a_known_end_is_touched(language: str) -> None:
+def test_a_program_without_a_known_end_is_left_as_it_stands(language: str) -> None:
     assert planted(Program(language=language, source="as it stands"), "NAME") == "as it stands"
 
 
-def test_names_repeat_or_can_be_guessed() -> None:
+def test_names_never_repeat_and_are_too_long_to_guess() -> None:
     names = {new_name() for _ in range(100)}
     assert len(names) == 100
     assert all(len(name) >= 32 for name in names)

@@ -28,7 +28,7 @@ def ask(problem: str = "p", sample: int = 0) -> GenerationRequest:
     )
 
 
-def test_recorded_text_is_edited(tmp_path: Path) -> None:
+def test_recorded_text_comes_back_as_it_stands(tmp_path: Path) -> None:
     """Text comes back as recorded, stop strings included; `answer` is a chat answer; order is the requests'."""
     answer = {"task": "starter/py", "problem": "q", "answer": "```python\r\n```"}
     generator: Generator = open_generator(f"replay:{recorded(tmp_path, row(), '', answer)}")
@@ -38,22 +38,22 @@ def test_recorded_text_is_edited(tmp_path: Path) -> None:
     assert first.finish_reason is FinishReason.UNKNOWN
 
 
-def test_own_journal_loses_its_details(tmp_path: Path) -> None:
+def test_rows_of_our_own_journal_keep_their_details(tmp_path: Path) -> None:
     """Rows written with style, finish reason and token counts keep them."""
-    more = {"style": "chat", "finish_reason": "length", "prompt_tokens": 4, "new_tokens": 9}
+    more: dict[str, Any] = {"style": "chat", "finish_reason": "length", "prompt_tokens": 4, "new_tokens": 9}
     generator = open_generator(f"replay:{recorded(tmp_path, row(**more))}")
     found = next(iter(generator.generate([ask()])))
     assert (found.style, found.finish_reason, found.prompt_tokens, found.new_tokens) == ("chat", "length", 4, 9)
 
 
-def test_missing_row_becomes_a_wrong_answer(tmp_path: Path) -> None:
+def test_a_missing_row_is_refused_by_name(tmp_path: Path) -> None:
     """A request without a recorded row is an error that names it, not an empty completion."""
     generator = open_generator(f"replay:{recorded(tmp_path, row())}")
     with pytest.raises(UsageError, match="no completion of starter/py p sample 3"):
         list(generator.generate([ask(sample=3)]))
 
 
-def test_changed_file_keeps_its_fingerprint(tmp_path: Path) -> None:
+def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
     """The fingerprint follows the file's content."""
     first = open_generator(f"replay:{recorded(tmp_path, row())}").fingerprint()
     second = open_generator(f"replay:{recorded(tmp_path, row(), row('q'))}").fingerprint()
@@ -74,13 +74,13 @@ def test_changed_file_keeps_its_fingerprint(tmp_path: Path) -> None:
     ],
     ids=["torn", "no object", "no text", "sample", "null", "style", "contradiction"],
 )
-def test_bad_row_is_skipped(tmp_path: Path, bad: Any, said: str) -> None:
+def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, bad: Any, said: str) -> None:
     """A row that cannot be used stops the load with file and line; none is dropped in silence."""
     with pytest.raises(UsageError, match=said):
         open_generator(f"replay:{recorded(tmp_path, row(), bad)}")
 
 
-def test_unicode_line_separator_tears_a_row(tmp_path: Path) -> None:
+def test_only_a_line_feed_ends_a_row(tmp_path: Path) -> None:
     """Only line feeds end a row: U+2028 and U+0085 may stand in a completion as they are."""
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row(completion="a\u2028b\u0085c"), ensure_ascii=False) + "\n", encoding="utf-8")
@@ -101,7 +101,7 @@ def test_unicode_line_separator_tears_a_row(tmp_path: Path) -> None:
         (__file__, "is a file"),
     ],
 )
-def test_unknown_model_gives_a_traceback(spec: str, said: str) -> None:
+def test_an_unknown_model_is_a_usage_error_of_one_line(spec: str, said: str) -> None:
     """A model that is named in no known form is a usage error of one line."""
     with pytest.raises(UsageError, match=said) as told:
         open_generator(spec)

@@ -49,14 +49,14 @@ def ours(value: float, samples: int = 50, variance: float | None = TYPICAL) -> O
         (0.62, Rung.NOT_REPRODUCED),
     ],
 )
-def test_rungs_for_a_published_pass_rate(value: float, rung: Rung) -> None:
+def test_each_distance_from_a_published_pass_rate_has_its_rung(value: float, rung: Rung) -> None:
     """With 50 samples of ours and 20 assumed of theirs: consistent within about 0.016 of the printed 0.59."""
     (outcome,) = ladder.pass_rates([(target("0.59"), ours(value))], Settings()).cells
     assert outcome.se == pytest.approx(0.0054, abs=1e-4)
     assert outcome.rung is rung
 
 
-def test_a_wide_error_passing_as_close() -> None:
+def test_a_wide_error_never_passes_as_close() -> None:
     """One sample a problem: 0.03 off is within noise, but never shown to be close."""
     settings = Settings(level=0.5)
     (outcome,) = ladder.pass_rates([(target("0.59"), ours(0.62, samples=1))], settings).cells
@@ -65,7 +65,7 @@ def test_a_wide_error_passing_as_close() -> None:
     assert outcome.rung is Rung.CONSISTENT
 
 
-def test_six_cells_judged_as_if_each_stood_alone() -> None:
+def test_six_cells_are_judged_together() -> None:
     """A cell that alone would be rejected at 5 % is within noise as one of six (Holm); the omnibus test says p."""
     off = 0.5845 - 2.1 * 0.00543
     alone = ladder.pass_rates([(target("0.59"), ours(off))], Settings()).cells[0]
@@ -76,7 +76,7 @@ def test_six_cells_judged_as_if_each_stood_alone() -> None:
     assert 0.4 < row.p < 0.7
 
 
-def test_average_judged_by_the_error_of_one_cell() -> None:
+def test_an_average_is_judged_by_its_own_error() -> None:
     """The average of six has an error of about 0.0023: 0.012 off is not within noise, though it is of a cell's."""
     parts = [ours(0.47)] * 6
     outcome = ladder.average_rate(target("0.47"), ours(0.4835), parts, Settings())
@@ -87,12 +87,12 @@ def test_average_judged_by_the_error_of_one_cell() -> None:
 @pytest.mark.parametrize(
     ("mine", "rung"), [(19, Rung.EXACT), (20, Rung.CLOSE), (18, Rung.CLOSE), (17, Rung.NOT_REPRODUCED)]
 )
-def test_sql_judged_by_percentages_instead_of_counts(mine: int, rung: Rung) -> None:
+def test_sql_is_judged_by_counts(mine: int, rung: Rung) -> None:
     """19 of 35: exact by count, close within one question."""
     assert ladder.counts(19, mine, 35, Settings()).rung is rung
 
 
-def test_ratings_judged_by_the_error_across_questions() -> None:
+def test_ratings_are_judged_by_the_noise_of_a_second_judging() -> None:
     """Two judgings by one judge differ by 0.14 or so: 0.25 off is within noise, 0.3 is not."""
     published = Target(value=5.8, low=5.8, high=5.8, digits="5.8")
     for value, rung in ((5.8, Rung.EXACT), (6.05, Rung.CONSISTENT), (6.1, Rung.NOT_REPRODUCED)):
@@ -100,7 +100,7 @@ def test_ratings_judged_by_the_error_across_questions() -> None:
         assert ladder.rating(published, mine, 20, Settings()).rung is rung
 
 
-def test_likelihood_tasks_given_sampling_noise() -> None:
+def test_likelihood_tasks_are_judged_by_a_fixed_tolerance() -> None:
     """Nothing is drawn: 0.3 points is the tolerance, whatever the number of questions."""
     published = Target(value=0.785, low=0.78495, high=0.78505, digits="78.50")
     for value, rung in ((0.78503, Rung.EXACT), (0.788, Rung.CONSISTENT), (0.7885, Rung.NOT_REPRODUCED)):
@@ -156,7 +156,7 @@ def card(seeds_dir: Path) -> str:
 
 
 @pytest.mark.data
-def test_own_cells_not_exact(card: str, seeds_dir: Path, tmp_path: Path) -> None:
+def test_published_cells_reproduce_themselves_exactly(card: str, seeds_dir: Path, tmp_path: Path) -> None:
     """Runs made from the published cells reproduce every cell of both documents exactly, averages included."""
     runs = [
         write_run(tmp_path / f"{table.name}-{place}", table, row)
@@ -175,7 +175,7 @@ def test_own_cells_not_exact(card: str, seeds_dir: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.data
-def test_a_cell_without_a_run_counted_as_reproduced(card: str) -> None:
+def test_a_cell_without_a_run_is_not_attempted(card: str) -> None:
     """Without runs every cell says why nothing was attempted."""
     report = judged(card, [])
     assert len(report.cells) == 58
@@ -185,7 +185,7 @@ def test_a_cell_without_a_run_counted_as_reproduced(card: str) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("change", [{"n": 5}, {"void": 1}, {"value": None}])
-def test_exact_by_accident_of_missing_data(card: str, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_missing_data_never_confirm_a_cell(card: str, tmp_path: Path, change: dict[str, Any]) -> None:
     """Five problems, a void sample or no value at all: the published value is not confirmed, whatever the mean."""
     table = next(table for table in KNOWN if table.name == "multi_pl")
     run = write_run(tmp_path / "RUN", table, table.rows[-1], **change)
@@ -194,7 +194,7 @@ def test_exact_by_accident_of_missing_data(card: str, tmp_path: Path, change: di
 
 
 @pytest.mark.data
-def test_a_strangers_run_passing_as_the_cards(card: str, tmp_path: Path) -> None:
+def test_a_strangers_run_is_judged_honestly_and_named(card: str, tmp_path: Path) -> None:
     """A run of a model that is no row is set beside the card's own row, named, and judged honestly."""
     table = next(table for table in KNOWN if table.name == "multi_pl")
     row = next(row for row in table.rows if row.own)
@@ -210,7 +210,7 @@ def test_a_strangers_run_passing_as_the_cards(card: str, tmp_path: Path) -> None
 
 
 @pytest.mark.data
-def test_another_judges_rating_compared(card: str, tmp_path: Path) -> None:
+def test_another_judges_rating_is_not_comparable(card: str, tmp_path: Path) -> None:
     """A rating by another judge, or by nobody knows whom, is not comparable, even where the number is the same."""
     table = next(table for table in KNOWN if table.name == "mt_bench_coding")
     row = next(row for row in table.rows if row.own)
@@ -228,7 +228,7 @@ def test_another_judges_rating_compared(card: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_a_quoted_row_reproduced(card: str, tmp_path: Path) -> None:
+def test_a_quoted_row_is_judged_only_on_demand(card: str, tmp_path: Path) -> None:
     """The SQLCoder row was quoted: it is judged only on demand."""
     table = next(table for table in KNOWN if table.name == "sql")
     row = table.rows[-1]
@@ -239,7 +239,7 @@ def test_a_quoted_row_reproduced(card: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_verdicts_lost_on_the_way_to_the_page(card: str, tmp_path: Path) -> None:
+def test_every_verdict_reaches_the_page_and_the_json(card: str, tmp_path: Path) -> None:
     """Markdown and JSON hold every cell, its verdict and its reason."""
     table = next(table for table in KNOWN if table.name == "multi_pl")
     report = judged(card, [write_run(tmp_path / "RUN", table, table.rows[-1])])
@@ -253,10 +253,10 @@ def test_verdicts_lost_on_the_way_to_the_page(card: str, tmp_path: Path) -> None
     assert "- samples a problem: 50 (--n-samples)" in page
 
 
-def test_variance_from_elsewhere_ignored() -> None:
+def test_a_runs_own_variance_decides_its_error() -> None:
     """A run's own variance within problems decides its error; without one the assumed spread does."""
-    fields = {"value": 0.6, "low": None, "high": None, "n": 161}
-    few = Measurement(model="m", name="r", task="multipl_e/py", metric="pass@1", estimate=Estimate(**fields))  # type: ignore[arg-type]
+    estimate = Estimate(value=0.6, low=None, high=None, n=161)
+    few = Measurement(model="m", name="r", task="multipl_e/py", metric="pass@1", estimate=estimate)
     assert few.variance_at_one is None
     known = ladder.pass_rates([(target("0.59"), ours(0.6, variance=0.0))], Settings()).cells[0]
     assumed = ladder.pass_rates([(target("0.59"), ours(0.6, variance=None))], Settings()).cells[0]
@@ -264,7 +264,7 @@ def test_variance_from_elsewhere_ignored() -> None:
     assert assumed.se == pytest.approx(math.sqrt(0.0675 / 161 * (1 / 50 + 1 / 20)))
 
 
-def test_an_assumption_that_takes_any_value() -> None:
+def test_an_assumption_takes_only_known_values() -> None:
     """A choice that is not known is refused; one that is known but not run here says what to do."""
     with pytest.raises(UsageError, match="--py-task is one of"):
         checked_assumptions({"py_task": "mbpp"})

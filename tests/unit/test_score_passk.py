@@ -27,7 +27,7 @@ def scores(task: str, problems: Mapping[str, Sequence[float | None]]) -> list[Sc
 
 
 @pytest.mark.parametrize(("n", "k"), [(5, 1), (5, 3), (6, 6), (7, 2)])
-def test_pass_at_k_is_not_the_biased_one(n: int, k: int) -> None:
+def test_pass_at_k_is_the_share_of_subsets_that_hold_a_pass(n: int, k: int) -> None:
     """The plug-in 1-(1-c/n)^k is biased; ours must be the share of k-subsets that hold a passing sample."""
     for c in range(n + 1):
         subsets = list(combinations(range(n), k))

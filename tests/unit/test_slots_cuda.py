@@ -16,10 +16,9 @@ from codecard.model import Sampling
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.tiny_models import build  # noqa: E402
-
 from codecard.generate import slots, slots_cuda  # noqa: E402
 from codecard.generate.slots_cuda import Captured, CudaStepper, Pages  # noqa: E402
+from tiny_models import build  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,7 +118,7 @@ def texts(folder: Path, places: int) -> dict[tuple[str, str, int], Any]:
 
 
 @pytest.mark.parametrize("places", [1, 3, 8])
-def test_pages_are_not_the_rows(
+def test_paged_and_replayed_steps_equal_the_plain_step(
     folder: Path, kernel: list[int], steppers: list[CudaStepper], monkeypatch: pytest.MonkeyPatch, places: int
 ) -> None:
     """Paged attention and replayed steps give the completions of the plain step."""
@@ -130,7 +129,9 @@ def test_pages_are_not_the_rows(
     assert found == texts(folder, places)
 
 
-def test_missing_kernel_is_missed(folder: Path, steppers: list[CudaStepper], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masked_attention_equals_the_plain_step_where_the_kernel_is_missing(
+    folder: Path, steppers: list[CudaStepper], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a kernel that agrees with plain attention, masked attention over rounded widths does the same."""
     monkeypatch.setattr(slots_cuda, "paged", lambda query, *given: torch.zeros_like(query))
     found = texts(folder, 3)
@@ -139,7 +140,9 @@ def test_missing_kernel_is_missed(folder: Path, steppers: list[CudaStepper], mon
     assert found == texts(folder, 3)
 
 
-def test_steps_are_captured_anew(folder: Path, steppers: list[CudaStepper], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_captured_once_a_size(
+    folder: Path, steppers: list[CudaStepper], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step is captured once a size: powers of two of rows, pages of columns."""
     sizes: list[tuple[int, int, int]] = []
     real = CudaStepper._forward
@@ -157,7 +160,7 @@ def test_steps_are_captured_anew(folder: Path, steppers: list[CudaStepper], monk
     assert {columns for _, _, columns in sizes} == {1024, 1536}
 
 
-def test_page_table_points_elsewhere() -> None:
+def test_the_page_table_gives_each_row_its_own_pages() -> None:
     """Row r's page i is page r · (pages a place) + i of the pool; no row uses more than is read."""
     pages = Pages.of(torch.tensor([0, 300, 900]), width=512, columns=1024)
     assert pages.table.tolist() == [[0, 1], [4, 5], [8, 9]]

@@ -38,7 +38,7 @@ def completion(sample: int) -> Completion:
     )  # fmt: skip
 
 
-def test_the_model_is_called_busy_while_it_waits_for_the_executors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_not_busy_while_it_waits_for_the_executors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A completion takes 3 s to make, its consumer 2 s to take it; 4 s more go by after the last one."""
     clock, suite = Clock(), Session()
     monkeypatch.setattr(busy, "time", clock)
@@ -48,7 +48,7 @@ def test_the_model_is_called_busy_while_it_waits_for_the_executors(monkeypatch: 
             clock.now += 3
             yield completion(sample)
 
-    timer = StageClock(suite)  # type: ignore[arg-type]
+    timer = StageClock(suite)  # type: ignore[arg-type]  # a stand-in
     for _ in timer.generated(model()):
         clock.now += 2
         timer.executed()
@@ -65,11 +65,11 @@ def test_the_model_is_called_busy_while_it_waits_for_the_executors(monkeypatch: 
 
 
 @pytest.mark.parametrize("row", [{}, {"wall_s": 0}, {"wall_s": "<b>"}, {"generated": 3, "generate_s": 1}])
-def test_a_row_without_times_ends_the_report(row: dict[str, object]) -> None:
+def test_a_row_without_times_has_no_line(row: dict[str, object]) -> None:
     assert stages_text([row]) == ""
 
 
-def test_a_run_begins_on_a_sandbox_that_passes_everything() -> None:
+def test_a_sandbox_that_passes_everything_is_refused() -> None:
     """Every program passes in this one, the one with a wrong answer too."""
     with (
         Executor(Fake(), workers=1, plain=True) as pool,

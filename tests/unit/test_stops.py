@@ -22,23 +22,23 @@ def fed(stops: tuple[str, ...], *pieces: bytes) -> tuple[int | None, str]:
     return None, tail.text
 
 
-def test_stop_over_tokens_is_missed() -> None:
+def test_a_stop_over_several_tokens_is_found() -> None:
     """A stop string that straddles three tokens ends the row at the third, with the rest of that token."""
     assert fed(("\n}\n",), b"x;\n", b"}", b"\n// more", b"never") == (2, "x;\n}\n// more")
 
 
-def test_stop_in_a_split_character_is_missed() -> None:
+def test_a_stop_in_a_split_character_is_found() -> None:
     """A stop string of several bytes is found though a token ends in the middle of a character."""
     euro = "€".encode()
     assert fed(("5€",), b"5", euro[:1], euro[1:]) == (2, "5€")
 
 
-def test_half_a_character_stops_a_row() -> None:
+def test_half_a_character_stops_no_row() -> None:
     """Bytes of an unfinished character are shown as U+FFFD and match nothing."""
     assert fed(("\ufffd",), b"a", "🙂".encode()[:2]) == (None, "a\ufffd")
 
 
-def test_empty_stop_cuts_everything() -> None:
+def test_an_empty_stop_cuts_nothing() -> None:
     """An empty stop string, and none at all, never stop a row and cut nothing."""
     assert fed(("", "z"), b"ab") == (None, "ab")
     assert fed((), b"ab") == (None, "ab")
@@ -57,7 +57,7 @@ def test_empty_stop_cuts_everything() -> None:
     ],
     ids=["earliest", "at the end", "at the start", "absent", "none", "nested"],
 )
-def test_truncate_cuts_elsewhere(text: str, stops: list[str], kept: str) -> None:
+def test_truncate_cuts_at_the_earliest_stop(text: str, stops: list[str], kept: str) -> None:
     """The text ends before the earliest stop string, in whatever order the stops are listed."""
     assert truncate(text, stops) == kept
 
@@ -73,7 +73,7 @@ def byte_level(vocabulary: list[str], special: list[str]) -> Any:
     )
 
 
-def test_byte_level_vocabulary_loses_bytes() -> None:
+def test_a_byte_level_vocabulary_gives_every_byte() -> None:
     """All 256 stand-ins map to their own byte, and an added token to its text."""
     alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     table = token_bytes(byte_level(alphabet, ["<|im_end|>", "<é €>"]))
@@ -81,7 +81,7 @@ def test_byte_level_vocabulary_loses_bytes() -> None:
     assert table[256:] == [b"<|im_end|>", "<é €>".encode()]
 
 
-def test_sentencepiece_vocabulary_loses_spaces() -> None:
+def test_a_sentencepiece_vocabulary_gives_its_spaces() -> None:
     """The word mark is a space, also where a row begins with it; byte-fallback tokens are their byte."""
     vocabulary = ["<unk>", "▁int", "▁", "<0x0A>", "<0xE2>", "x"]
     backend = tokenizers.Tokenizer(
@@ -98,7 +98,7 @@ def test_sentencepiece_vocabulary_loses_spaces() -> None:
     assert table == [b"<unk>", b" int", b" ", b"\n", b"\xe2", b"x", "▁<s>".encode()]
 
 
-def test_unknown_decoder_gives_no_bytes() -> None:
+def test_a_tokenizer_of_another_kind_gives_its_bytes_too() -> None:
     """A tokenizer of another kind is asked for its text token by token."""
     vocabulary = ["[UNK]", "a", "b", "##c"]
     backend = tokenizers.Tokenizer(

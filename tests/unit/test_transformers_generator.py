@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from codecard.generate import GenerationRequest, Generator, Message, open_genera
 from codecard.model import (
     Completion,
     FinishReason,
-    InfrastructureError,
     PromptStyle,
     Sampling,
     UsageError,
@@ -24,7 +22,7 @@ from codecard.model import (
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tests.tiny_models import build  # noqa: E402
+from tiny_models import build  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,19 +53,7 @@ def made(found: Iterator[Completion]) -> dict[tuple[str, str, int], Completion]:
     return {c.id: dataclasses.replace(c, seconds=None) for c in found}
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "sampled"])
-def test_batch_changes_completion(folder: Path, sampling: Sampling) -> None:
-    """A completion is the same alone, beside three others, and in another order (float32)."""
-    requests = [ask(f"f{n}", "x" * (3 * n + 1), sample=s, sampling=sampling) for n in range(7) for s in range(2)]
-    shuffled = random.Random(3).sample(requests, len(requests))
-    alone = made(open_generator(str(folder), device="cpu", batch_size=1).generate(requests))
-    four = made(open_generator(str(folder), device="cpu", batch_size=4).generate(requests))
-    mixed = made(open_generator(str(folder), device="cpu", batch_size=5).generate(shuffled))
-    assert alone == four == mixed
-    assert len(alone) == 14
-
-
-def test_greedy_differs_from_stock_generate(generator: Generator, folder: Path) -> None:
+def test_greedy_equals_stock_generate(generator: Generator, folder: Path) -> None:
     """The own decode loop gives the tokens that transformers' own `generate` gives for the lone prompt."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -81,7 +67,7 @@ def test_greedy_differs_from_stock_generate(generator: Generator, folder: Path) 
         assert got.text == tokenizer.decode([t for t in new if t < len(tokenizer)])
 
 
-def test_samples_depend_on_their_number(generator: Generator) -> None:
+def test_a_sample_is_the_same_however_many_are_drawn(generator: Generator) -> None:
     """Sample 1 of two is sample 1 of five; samples, problems and seeds differ among themselves."""
     two = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(2)))
     five = made(generator.generate(ask("f", sample=s, sampling=WARM) for s in range(5)))
@@ -91,7 +77,7 @@ def test_samples_depend_on_their_number(generator: Generator) -> None:
     assert other["starter/py", "f", 0].text != five["starter/py", "f", 0].text
 
 
-def test_row_runs_past_its_own_stop(generator: Generator) -> None:
+def test_each_row_ends_at_its_own_stop(generator: Generator) -> None:
     """Rows of one batch each end at their own stop string, which may straddle tokens and stays in the text."""
     free = made(generator.generate([ask("f"), ask("g")]))
     text = free["starter/py", "f", 0].text
@@ -103,7 +89,7 @@ def test_row_runs_past_its_own_stop(generator: Generator) -> None:
     assert found["starter/py", "g", 0] == free["starter/py", "g", 0]
 
 
-def test_stop_matches_across_the_prompt(generator: Generator) -> None:
+def test_a_stop_is_looked_for_in_generated_text_alone(generator: Generator) -> None:
     """A stop string that begins in the prompt does not end the row: only generated text counts."""
     first = made(generator.generate([ask("f", "abc")]))["starter/py", "f", 0].text[0]
     row = made(generator.generate([ask("f", "abc", stops=(f"c{first}",))]))["starter/py", "f", 0]
@@ -121,7 +107,7 @@ def test_stop_matches_across_the_prompt(generator: Generator) -> None:
     ],
     ids=["new", "total", "tighter", "context"],
 )
-def test_length_limit_missed(folder: Path, sampling: Sampling, new: int) -> None:
+def test_the_tightest_limit_ends_a_row(folder: Path, sampling: Sampling, new: int) -> None:
     """The tighter of the two limits ends a row, and the model's context does when none is given.
 
     The prompt has 7 tokens: 6 bytes and the beginning-of-text token.
@@ -132,7 +118,7 @@ def test_length_limit_missed(folder: Path, sampling: Sampling, new: int) -> None
     assert (row.prompt_tokens, row.new_tokens, row.finish_reason) == (7, new, FinishReason.LENGTH)
 
 
-def test_long_prompt_is_cut_in_silence(generator: Generator) -> None:
+def test_a_prompt_without_room_is_an_empty_row_that_says_so(generator: Generator) -> None:
     """A prompt that leaves no room gives an empty completion that says so; it is never shortened."""
     long, short = ask("long", "x" * 40, sampling=Sampling(max_total_tokens=41)), ask("short", "x")
     found = made(generator.generate([long, short]))
@@ -141,54 +127,19 @@ def test_long_prompt_is_cut_in_silence(generator: Generator) -> None:
     assert found["starter/py", "short", 0].new_tokens
 
 
-def test_chat_gets_two_beginnings(generator: Generator) -> None:
+def test_chat_has_one_beginning_of_text(generator: Generator) -> None:
     """The template writes the beginning-of-text token; the tokenizer must not add a second one."""
     row = next(iter(generator.generate([ask("f", (Message(role="user", content="hi"),))])))
     assert row.style is PromptStyle.CHAT
     assert row.prompt_tokens == len("user:hi") + len("a:") + 2  # <s> and <|im_end|>
 
 
-def test_end_of_turn_is_ignored(generator: Generator) -> None:
+def test_every_end_token_ends_a_row(generator: Generator) -> None:
     """A row ends at the generation config's, the tokenizer's and the chat template's end tokens alike."""
     assert generator.fingerprint()["eos_token_ids"] == [1, 2]
 
 
-def test_out_of_memory_loses_rows(generator: Generator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory running out in mid-batch halves the batch; every row still comes once, with the same text."""
-    from codecard.generate.stepper import Stepper
-
-    requests = [ask(f"f{n}") for n in range(8)]
-    wanted = made(generator.generate(requests))
-    real = Stepper.step
-    steps = 0
-
-    def step(stepper: Any, live: int) -> list[int]:
-        nonlocal steps
-        steps += 1
-        if live > 2 and steps > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return list(real(stepper, live))
-
-    monkeypatch.setattr(Stepper, "step", step)
-    small = open_generator(str(folder), device="cpu", batch_size=8)
-    found = [dataclasses.replace(c, seconds=None) for c in small.generate(requests)]
-    assert len(found) == 8
-    assert {c.id: c for c in found} == wanted
-
-
-def test_out_of_memory_never_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single row that does not fit is told with a remedy, not tried for ever."""
-    from codecard.generate.stepper import Stepper
-
-    def step(stepper: Any, live: int) -> list[int]:
-        raise MemoryError
-
-    monkeypatch.setattr(Stepper, "step", step)
-    with pytest.raises(InfrastructureError, match="single row"):
-        list(open_generator(str(folder), device="cpu", batch_size=4).generate([ask("f"), ask("g")]))
-
-
-def test_retrained_folder_keeps_its_fingerprint(folder: Path, tmp_path: Path) -> None:
+def test_other_content_has_another_fingerprint(folder: Path, tmp_path: Path) -> None:
     """Two folders of other content have other fingerprints, though their shapes agree."""
     other = build(tmp_path / "other", template="x{{ messages[0].content }}")
     first = open_generator(str(folder), device="cpu").fingerprint()
@@ -198,21 +149,21 @@ def test_retrained_folder_keeps_its_fingerprint(folder: Path, tmp_path: Path) ->
     assert first["dtype"] == "float32"
 
 
-def test_chat_without_template(tmp_path: Path) -> None:
+def test_chat_without_a_template_is_refused(tmp_path: Path) -> None:
     """A base model that is asked in chat form is refused in one line that names a way out."""
     generator = open_generator(str(build(tmp_path / "base", template=None)), device="cpu")
     with pytest.raises(UsageError, match="chat template"):
         list(generator.generate([ask("f", (Message(role="user", content="hi"),))]))
 
 
-def test_template_refuses_a_role(tmp_path: Path) -> None:
+def test_a_template_that_raises_is_a_usage_error(tmp_path: Path) -> None:
     """A template that raises (no system turn, say) is a usage error, not a traceback."""
     folder = build(tmp_path / "strict", template="{{ raise_exception('no system turn') }}")
     with pytest.raises(UsageError, match="no system turn"):
         list(open_generator(str(folder)).generate([ask("f", (Message(role="system", content="x"),))]))
 
 
-def test_broken_folder_gives_a_traceback(folder: Path, tmp_path: Path) -> None:
+def test_a_broken_folder_is_told_in_one_line(folder: Path, tmp_path: Path) -> None:
     """A folder without config or weights, or with a torn file, is told in one line naming the folder."""
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -228,7 +179,7 @@ def test_broken_folder_gives_a_traceback(folder: Path, tmp_path: Path) -> None:
         open_generator(str(empty))
 
 
-def test_missing_tensor_is_made_up(folder: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(folder: Path, tmp_path: Path) -> None:
     """A checkpoint that lacks a tensor is refused; the library would fill it with random numbers."""
     from safetensors.torch import load_file, save_file
 
@@ -246,7 +197,7 @@ def test_missing_tensor_is_made_up(folder: Path, tmp_path: Path) -> None:
     [({"dtype": "int3"}, "dtype"), ({"device": "toaster"}, "device"), ({"batch_size": 0}, "batch size")],
     ids=["dtype", "device", "batch"],
 )
-def test_bad_option_is_guessed(folder: Path, options: dict[str, Any], said: str) -> None:
+def test_a_bad_option_is_refused(folder: Path, options: dict[str, Any], said: str) -> None:
     """An option that means nothing is refused, never replaced by a default."""
     with pytest.raises(UsageError, match=said):
         open_generator(str(folder), **options)
@@ -256,7 +207,7 @@ def unreachable(self: Any, *given: Any, **options: Any) -> None:
     raise ConnectionError("Name or service not known\n")
 
 
-def test_offline_hub_model_gives_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_fetched_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A Hub model that cannot be fetched is told in one line with cause and remedy, at the first refusal."""
     import huggingface_hub
 

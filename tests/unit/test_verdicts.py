@@ -10,7 +10,7 @@ import pytest
 from codecard.languages import language_names
 from codecard.model import Verdict
 from codecard.sandbox.port import StageAnswer
-from codecard.sandbox.verdicts import build_verdict, compiler_rejected, publishable, run_verdict, worth_repeating
+from codecard.sandbox.verdicts import build_verdict, compiler_rejected, run_verdict, unpublishable, worth_repeating
 
 ENDED_WELL = StageAnswer(
     exit_code=0, signal=None, killed="", oom=False, proved=True, clean=True,
@@ -24,7 +24,7 @@ def failed(code: int | None = 1, *, signal: int | None = None, err: bytes = b"",
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_a_program_passes_without_proof(language: str) -> None:
+def test_a_program_with_a_planted_proof_passes_only_by_it(language: str) -> None:
     """Status 0 is a pass only where the tests ran to their end, or where nobody could have proved it."""
     unproved = replace(ENDED_WELL, proved=False)
     assert run_verdict(ENDED_WELL, language, proof_planted=True) is Verdict.PASSED
@@ -33,7 +33,7 @@ def test_a_program_passes_without_proof(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", language_names())
-def test_a_proof_outweighs_a_bad_end(language: str) -> None:
+def test_a_bad_end_outweighs_the_proof(language: str) -> None:
     """Tests that passed, and then a crash: the reference harness fails it, and so do we."""
     assert run_verdict(replace(ENDED_WELL, exit_code=3), language, proof_planted=True) is Verdict.RUNTIME_ERROR
     assert run_verdict(replace(ENDED_WELL, killed="cpu"), language, proof_planted=True) is Verdict.TIMEOUT
@@ -43,13 +43,13 @@ def test_a_proof_outweighs_a_bad_end(language: str) -> None:
     ("killed", "verdict"),
     [("cpu", Verdict.TIMEOUT), ("wall", Verdict.TIMEOUT), ("memory", Verdict.MEMORY), ("output", Verdict.OUTPUT_LIMIT)],
 )
-def test_the_agents_reason_is_lost(killed: str, verdict: Verdict) -> None:
+def test_the_agents_reason_decides_the_verdict(killed: str, verdict: Verdict) -> None:
     answer = replace(failed(None, signal=signal.SIGKILL), killed=killed)
     assert run_verdict(answer, "cpp", proof_planted=True) is verdict
     assert build_verdict(answer) is verdict
 
 
-def test_an_out_of_memory_kill_is_called_a_crash() -> None:
+def test_an_out_of_memory_kill_is_a_memory_verdict() -> None:
     killed = replace(failed(None, signal=signal.SIGKILL), oom=True)
     assert run_verdict(killed, "py", proof_planted=True) is Verdict.MEMORY
     assert build_verdict(killed) is Verdict.MEMORY
@@ -59,7 +59,7 @@ def test_an_out_of_memory_kill_is_called_a_crash() -> None:
 REJECTION = failed(1, err=b"f.cpp:3:5: error: 'x' was not declared in this scope")
 
 
-def test_a_programs_own_error_is_compiled_twice() -> None:
+def test_a_programs_own_error_is_a_rejection_by_the_compiler() -> None:
     assert compiler_rejected(REJECTION)
     assert compiler_rejected(failed(1, err=b"f.java:3: error: ';' expected"))
     assert compiler_rejected(failed(1, err=b"warning: x\n\nerror[E0425]: cannot find value `y`\n --> f.rs:2:5\n"))
@@ -85,12 +85,12 @@ def test_a_programs_own_error_is_compiled_twice() -> None:
         failed(1, err=b"f.cpp:2:17: error: specialization of 'std::vector<int>' after instantiation"),
     ],
 )
-def test_our_trouble_is_called_the_programs_error(answer: StageAnswer) -> None:
+def test_our_trouble_is_never_called_the_programs_error(answer: StageAnswer) -> None:
     """A build that fails for a reason that the plain command may not have is the plain command's to judge."""
     assert not compiler_rejected(answer)
 
 
-def test_a_program_that_raises_sigxcpu_is_called_a_time_out() -> None:
+def test_a_program_that_raises_sigxcpu_is_no_time_out() -> None:
     """The agent says `cpu` when the time was used up; the signal alone is the program's own doing."""
     answer = failed(None, signal=signal.SIGXCPU)
     assert run_verdict(answer, "py", proof_planted=True) is Verdict.RUNTIME_ERROR
@@ -111,7 +111,7 @@ def test_a_program_that_raises_sigxcpu_is_called_a_time_out() -> None:
         ("php", failed(255, out=b"\nFatal error: Cannot redeclare a() in /tmp/work/f.php on line 1\n")),
     ],
 )
-def test_a_program_that_does_not_parse_is_a_crash(language: str, answer: StageAnswer) -> None:
+def test_a_program_that_does_not_parse_is_a_build_error(language: str, answer: StageAnswer) -> None:
     assert run_verdict(answer, language, proof_planted=True) is Verdict.BUILD_ERROR
 
 
@@ -129,7 +129,7 @@ def test_a_program_that_does_not_parse_is_a_crash(language: str, answer: StageAn
         ("php", failed(255, err=b"PHP Parse error:  syntax error in /tmp/work/f.php(1) : eval()'d code on line 1\n")),
     ],
 )
-def test_a_forged_syntax_error_is_believed(language: str, answer: StageAnswer) -> None:
+def test_a_forged_syntax_error_is_never_believed(language: str, answer: StageAnswer) -> None:
     assert run_verdict(answer, language, proof_planted=True) is Verdict.RUNTIME_ERROR
 
 
@@ -147,11 +147,11 @@ def test_a_forged_syntax_error_is_believed(language: str, answer: StageAnswer) -
         ("rs", failed(101, err=b"thread 'main' panicked at 'assertion failed: `(left == right)`', f.rs:9\n")),
     ],
 )
-def test_a_failed_assertion_is_called_a_crash(language: str, answer: StageAnswer) -> None:
+def test_a_failed_assertion_is_a_wrong_answer(language: str, answer: StageAnswer) -> None:
     assert run_verdict(answer, language, proof_planted=True) is Verdict.WRONG
 
 
-def test_a_printed_assertion_is_believed() -> None:
+def test_a_printed_assertion_is_never_believed() -> None:
     assert run_verdict(failed(out=b"AssertionError\n"), "py", proof_planted=True) is Verdict.RUNTIME_ERROR
     printed = failed(err=b"b: f.cpp:9: int main(): Assertion `f(1) == 2' failed.\n")
     assert run_verdict(printed, "cpp", proof_planted=True) is Verdict.RUNTIME_ERROR
@@ -168,12 +168,12 @@ def test_a_printed_assertion_is_believed() -> None:
         ("rs", b"memory allocation of 1125899906842624 bytes failed\n"),
     ],
 )
-def test_a_runtime_without_memory_is_a_crash(language: str, said: bytes) -> None:
+def test_a_runtime_that_runs_out_of_memory_is_a_memory_verdict(language: str, said: bytes) -> None:
     """Whether the runtime or the kernel notices first depends on the machine; the verdict must not."""
     assert run_verdict(failed(err=said), language, proof_planted=True) is Verdict.MEMORY
 
 
-def test_a_pass_close_to_a_limit_is_not_run_again() -> None:
+def test_a_pass_close_to_a_limit_is_run_again() -> None:
     near = replace(ENDED_WELL, cpu_s=0.9)
     assert worth_repeating(near, Verdict.PASSED, 1.0, 10.0)
     assert not worth_repeating(ENDED_WELL, Verdict.PASSED, 1.0, 10.0)
@@ -183,18 +183,16 @@ def test_a_pass_close_to_a_limit_is_not_run_again() -> None:
     assert not worth_repeating(replace(late, delayed_s=5.0), Verdict.PASSED, 1.0, 10.0)
 
 
-def test_a_time_out_of_a_loaded_machine_stands() -> None:
+def test_a_time_out_on_a_loaded_machine_is_run_again() -> None:
     assert worth_repeating(replace(ENDED_WELL, killed="wall", delayed_s=2.0), Verdict.TIMEOUT, 1.0, 10.0)
     assert not worth_repeating(replace(ENDED_WELL, killed="wall"), Verdict.TIMEOUT, 1.0, 10.0)
 
 
-def test_a_run_full_of_faults_is_published() -> None:
+def test_a_run_with_more_than_one_void_in_a_hundred_is_not_publishable() -> None:
     """Above one void in a hundred, the numbers say more of the machine than of the model."""
-    assert publishable(1000, 10) == (True, "")
-    assert publishable(0, 0) == (True, "")
-    good, reason = publishable(1000, 11)
-    assert not good
-    assert "11 of 1000" in reason
-    assert "\n" not in reason
-    with pytest.raises(ValueError, match="voids"):
-        publishable(1, 2)
+    assert unpublishable(1000, 10) == ""
+    assert unpublishable(0, 0) == ""
+    assert "11 of 1000 programs (1.1%" in unpublishable(1000, 11)
+    assert "codecard doctor" in unpublishable(1000, 11)
+    with pytest.raises(ValueError, match="2 voids of 1"):
+        unpublishable(1, 2)

@@ -13,10 +13,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.tiny_models import TEMPLATE, build
 
 from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import Completion, FinishReason, InfrastructureError, Sampling, UsageError
+from tiny_models import TEMPLATE, build
 
 transformers = pytest.importorskip("transformers")
 
@@ -103,14 +103,16 @@ def only(found: Iterator[Completion]) -> Completion:
     return row
 
 
-def test_missing_package_gives_a_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_told_with_the_command_that_installs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without vLLM the command that installs it is told, in one line."""
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(InfrastructureError, match=r"pip install 'codecard\[vllm\]'"):
         open_generator(f"vllm:{folder}")
 
 
-def test_engine_decides_where_a_row_ends(folder: Path, library: SimpleNamespace) -> None:
+def test_our_matcher_and_not_the_engine_decides_where_a_row_ends(folder: Path, library: SimpleNamespace) -> None:
     """An engine that ignores stop strings, or matches another of two, changes no text: our own matcher reads it."""
     generator = open_generator(f"vllm:{folder}")
     row = only(generator.generate([ask(stops=("\nz", "\ny"))]))
@@ -123,7 +125,7 @@ def test_engine_decides_where_a_row_ends(folder: Path, library: SimpleNamespace)
     assert not asked.skip_special_tokens
 
 
-def test_end_token_is_part_of_the_text(folder: Path, library: SimpleNamespace) -> None:
+def test_the_end_token_is_counted_and_not_in_the_text(folder: Path, library: SimpleNamespace) -> None:
     """A row ends at the template's end-of-turn token too, which counts as a token and is not in the text."""
     library.end = 2
     row = only(open_generator(f"vllm:{folder}").generate([ask()]))
@@ -132,7 +134,7 @@ def test_end_token_is_part_of_the_text(folder: Path, library: SimpleNamespace) -
     assert library.engines[0].added[0][1].stop_token_ids == [1, 2]
 
 
-def test_seed_depends_on_company(folder: Path, library: SimpleNamespace) -> None:
+def test_a_rows_seed_is_the_same_in_any_company(folder: Path, library: SimpleNamespace) -> None:
     """A row's seed is of its own name: the same in any order and number, another for each sample and run seed."""
     generator = open_generator(f"vllm:{folder}")
     list(generator.generate([ask("f", sample, sampling=WARM) for sample in range(3)]))
@@ -145,7 +147,7 @@ def test_seed_depends_on_company(folder: Path, library: SimpleNamespace) -> None
     assert (asked.temperature, asked.top_p, asked.top_k) == (0.8, 0.95, 7)
 
 
-def test_requests_are_read_without_end(folder: Path, library: SimpleNamespace) -> None:
+def test_requests_are_read_in_bounds(folder: Path, library: SimpleNamespace) -> None:
     """No more requests are held than rows are decoded, and a stream left early takes them from the engine."""
     taken = []
 
@@ -158,13 +160,13 @@ def test_requests_are_read_without_end(folder: Path, library: SimpleNamespace) -
     stream = generator.generate(many())
     next(stream)
     assert len(taken) == 4
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()  # type: ignore[attr-defined]  # an Iterator by the port, a generator in fact
     assert len(library.engines[0].aborted) == 3
     assert not library.engines[0].waiting
     assert len(list(generator.generate([ask("f", sample) for sample in range(9)]))) == 9
 
 
-def test_long_prompt_is_cut_in_silence(folder: Path, library: SimpleNamespace) -> None:
+def test_a_prompt_without_room_gives_an_empty_completion(folder: Path, library: SimpleNamespace) -> None:
     """A prompt without room never reaches the engine; it is an empty row that ended by length."""
     generator = open_generator(f"vllm:{folder}")
     found = {c.problem: c for c in generator.generate([ask("long", prompt="x" * 200), ask("short")])}
@@ -174,7 +176,7 @@ def test_long_prompt_is_cut_in_silence(folder: Path, library: SimpleNamespace) -
     assert len(library.engines[0].added) == 1
 
 
-def test_chat_gets_two_beginnings(folder: Path, library: SimpleNamespace) -> None:
+def test_chat_gets_one_beginning_of_text(folder: Path, library: SimpleNamespace) -> None:
     """The dialogue reaches the engine as the template's tokens, its beginning-of-text token once."""
     assert "bos_token" in TEMPLATE
     only(open_generator(f"vllm:{folder}").generate([ask(prompt=(Message(role="user", content="hi"),))]))
@@ -183,7 +185,7 @@ def test_chat_gets_two_beginnings(folder: Path, library: SimpleNamespace) -> Non
     assert len(ids) == len("user:hi") + len("a:") + 2
 
 
-def test_engine_takes_the_models_own_settings(folder: Path, library: SimpleNamespace) -> None:
+def test_the_engine_gets_our_settings_and_not_the_models_own(folder: Path, library: SimpleNamespace) -> None:
     """Code of a model never runs, its sampling defaults are not ours, and samples share their prompt."""
     generator = open_generator(f"vllm:{folder}", dtype="float32", batch_size=3)
     (options,) = library.options
@@ -196,7 +198,7 @@ def test_engine_takes_the_models_own_settings(folder: Path, library: SimpleNames
     assert found["revision"].startswith("sha256:")
 
 
-def test_engine_that_does_not_start_gives_a_traceback(
+def test_an_engine_that_does_not_start_is_an_infrastructure_error(
     folder: Path, library: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> Any:
@@ -207,7 +209,7 @@ def test_engine_that_does_not_start_gives_a_traceback(
         open_generator(f"vllm:{folder}")
 
 
-def test_forms_of_a_model(folder: Path, library: SimpleNamespace) -> None:
+def test_what_cannot_work_is_refused_before_an_engine_is_started(folder: Path, library: SimpleNamespace) -> None:
     """What cannot work is told before an engine is started; a closed generator answers nothing."""
     with pytest.raises(UsageError, match="device"):
         open_generator(f"vllm:{folder}", device="cuda:1")

@@ -52,14 +52,14 @@ def run(warm: StageAnswer, source: str) -> tuple[Execution, list[str]]:
     return execution, sandbox.asked
 
 
-def test_an_error_costs_two_compilations() -> None:
+def test_a_programs_own_error_is_compiled_once() -> None:
     execution, asked = run(failed(1, err=b"f.cpp:3:1: error: expected ';'"), HEADERS + "int main() { }")
     assert (execution.verdict, asked) == (Verdict.BUILD_ERROR, ["warm"])
     assert "expected ';'" in execution.stderr
 
 
 @pytest.mark.parametrize("code", [3, 4])
-def test_a_trouble_of_the_warm_way_is_the_programs_verdict(code: int) -> None:
+def test_what_fails_in_the_warm_way_is_built_again_by_the_plain_command(code: int) -> None:
     execution, asked = run(failed(code, err=b"mold: error: undefined symbol"), HEADERS + "int main() { }")
     assert (execution.verdict, asked) == (Verdict.PASSED, ["warm", "plain", "run"])
 
@@ -75,11 +75,11 @@ def test_a_trouble_of_the_warm_way_is_the_programs_verdict(code: int) -> None:
         HEADERS + "namespace std::chrono { }\n",
     ],
 )
-def test_a_program_that_changes_the_librarys_templates_gets_them_as_they_were(source: str) -> None:
+def test_a_program_that_changes_the_librarys_templates_is_built_the_plain_way(source: str) -> None:
     assert run(failed(), source)[1] == ["plain", "run"]
 
 
-def test_every_program_of_the_suite_is_compiled_the_slow_way() -> None:
+def test_an_ordinary_program_is_built_the_warm_way() -> None:
     """`using namespace std` and templates of one's own are what programs are made of."""
     source = HEADERS + "using namespace std;\ntemplate <class T> T f(T a) { return a; }\n"
     assert run(replace(ENDED_WELL, files={"b": b"binary"}), source)[1] == ["warm", "run"]

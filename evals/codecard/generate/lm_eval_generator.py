@@ -58,11 +58,12 @@ class LmEvalGenerator(Generator):
         """What is known of the output's origin. Arguments that look like a secret are left out."""
         self._open()
         name = str(self._arguments.get("pretrained") or self._arguments.get("model") or self._kind)
+        dtype = str(getattr(getattr(self._model, "model", None), "dtype", "") or self._arguments.get("dtype", ""))
         return {
             "model": name,
             "revision": folder_hash(Path(name)) if Path(name).is_dir() else str(self._arguments.get("revision", "")),
             "backend": f"lm-eval/{self._kind}",
-            "dtype": _dtype(self._model, self._arguments),
+            "dtype": dtype.removeprefix("torch."),
             "device": str(getattr(self._model, "device", None) or ""),
             "chat_template_hash": "",
             **(tokenizer_print(self._tokenizer) if self._tokenizer is not None else {}),
@@ -199,8 +200,3 @@ def _tokenizer(model: Any) -> Any:
 def _is_json(text: Any) -> bool:
     """Whether lm-eval wrapped the turns for a chat server, in place of rendering them."""
     return type(text) is not str
-
-
-def _dtype(model: Any, arguments: dict[str, Any]) -> str:
-    network = getattr(model, "model", None)
-    return str(getattr(network, "dtype", "") or arguments.get("dtype", "")).removeprefix("torch.")

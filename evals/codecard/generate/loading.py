@@ -129,11 +129,13 @@ def free(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def cpu_name() -> str:
-    """As a fingerprint has it: the instructions that torch computes with decide the last bits."""
+def device_name(device: str) -> str:
+    """As a fingerprint has it; the instructions that a CPU computes with decide the last bits."""
     import torch
 
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    if device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -3,9 +3,8 @@
 The noise of a row is a pure function of (seed, task, problem, sample, step, token id): a counter-based
 generator, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), keyed by a
 sha256. A token is drawn by the Gumbel-max rule: argmax of log-probability plus Gumbel noise over the tokens
-that top-k and top-p keep. So neither the batch, nor the order, nor the number of samples changes a
-completion, sample 3 is the same in a run of 5 and of 50, and a resumed run needs no stored state. Of the
-rules that draw from a distribution this one also flips fewest tokens when logits move by rounding.
+that top-k and top-p keep. So sample 3 is the same in a run of 5 and of 50, and a resumed run needs no stored
+state. Of the rules that draw from a distribution this one also flips fewest tokens when logits move by rounding.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A streamed reply, put together as it comes, and ended as soon as one of the row's own stop strings is in it.
 
-Streaming is for the rows whose stop strings the server was not told, or does not heed: without it they run on to
-their length limit. It changes no text: a row is cut by the same rule either way.
+It changes no text, for a row is cut by the same rule either way; unwatched it would run on to its length limit.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from codecard.generate.openai_wire import Retryable, in_line, parsed
+from codecard.generate.stops import Tail
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 _GRACE = 2
@@ -19,13 +19,10 @@ class Assembly:
     """Takes a reply's bytes, server-sent events or one JSON object (of a server that does not stream)."""
 
     def __init__(self, stops: tuple[str, ...], *, chat: bool) -> None:
-        self._stops = tuple(stop for stop in stops if stop)
-        self._reach = max(map(len, self._stops), default=1) - 1
+        self._tail = Tail(stops)
         self._chat = chat
         self._rest = b""
         self._plain = False
-        self._text: list[str] = []
-        self._tail = ""
         self._choice: dict[str, Any] = {}
         self._usage: Any = None
         self._after_stop: int | None = None
@@ -34,7 +31,7 @@ class Assembly:
     def feed(self, chunk: bytes) -> bool:
         """Take what came; True when no more is wanted."""
         self._rest += chunk
-        if self._plain or (not self._choice and not self._text and self._rest.lstrip()[:1] == b"{"):
+        if self._plain or (not self._choice and not self._tail.data and self._rest.lstrip()[:1] == b"{"):
             self._plain = True
             return False
         *lines, self._rest = self._rest.split(b"\n")
@@ -48,7 +45,7 @@ class Assembly:
             self.feed(b"\n")
         if not (self._done or self._after_stop is not None or self._choice.get("finish_reason")):
             raise Retryable("a stream that was cut short")
-        text = "".join(self._text)
+        text = self._tail.data.decode("utf-8", "surrogatepass")
         said = {"message": {"content": text}} if self._chat else {"text": text}
         return {"choices": [self._choice | said], "usage": self._usage}
 
@@ -74,10 +71,6 @@ class Assembly:
         return self._after_stop > _GRACE
 
     def _add(self, text: Any) -> None:
-        if not isinstance(text, str) or not text:
-            return
-        self._text.append(text)
-        seen = self._tail + text
-        if self._after_stop is None and any(stop in seen for stop in self._stops):
+        hit = isinstance(text, str) and self._tail.feed(text.encode("utf-8", "surrogatepass"))
+        if hit and self._after_stop is None:
             self._after_stop = 0
-        self._tail = seen[-self._reach :] if self._reach else ""

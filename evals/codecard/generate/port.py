@@ -103,7 +103,7 @@ class Generator(ABC):
 
     def close(self) -> None:
         """Let go of the model and its memory; closing twice is no error."""
-        return None
+        return
 
 
 def first_line(error: BaseException, most: int = 200) -> str:

@@ -89,10 +89,8 @@ class _Crew:
         return self._cluster.start(GenerationActor, node, self._spec, self._opening, cpus=cpus, gpus=gpus)
 
     def agree(self, first: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-        for name in facts:
-            if facts[name] != first.get(name):
-                return f"{name} {facts[name]} against {first.get(name)}"
-        return ""
+        odd = next((name for name in facts if facts[name] != first.get(name)), None)
+        return "" if odd is None else f"{odd} {facts[odd]} against {first.get(odd)}"
 
     def ahead(self, node: Node) -> int:
         batch = self._opening.batch_size or (_GPU_BATCH if self._cluster.gpus else _CPU_BATCH)

@@ -40,9 +40,6 @@ class ReplayGenerator(Generator):
                 raise UsageError(f"replay file {self._path}: no completion of {asked}")
             yield self._rows[request.id]
 
-    def close(self) -> None:
-        self._rows = {}
-
 
 open_model = ReplayGenerator
 

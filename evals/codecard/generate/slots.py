@@ -8,7 +8,7 @@ from the same computation as all its others.
 
 from __future__ import annotations
 
-import heapq
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,36 +23,6 @@ from codecard.model import Completion, FinishReason, InfrastructureError
 
 _WINDOW = 8
 """Rows that wait, for each place: so that long prompts go first and meet prompts of their own length."""
-
-
-class Queue:
-    """The next rows, read ahead up to a window: longest prompt first, samples of one prompt together."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._source = iter(rows)
-        self._heap: list[tuple[int, list[int], int, Row]] = []
-        self._arrived = 0
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def fill(self, size: int) -> Iterator[Row]:
-        """Read on until `size` rows wait; yields those without room, which never will."""
-        while len(self._heap) < size:
-            row = next(self._source, None)
-            if row is None:
-                return
-            if row.room > 0:
-                self.push(row)
-            else:
-                yield row
-
-    def push(self, row: Row) -> None:
-        heapq.heappush(self._heap, (-len(row.ids), row.ids, self._arrived, row))
-        self._arrived += 1
-
-    def pop(self) -> Row:
-        return heapq.heappop(self._heap)[3]
 
 
 class SlotEngine:
@@ -73,21 +43,25 @@ class SlotEngine:
 
     def run(self, rows: Iterable[Row]) -> Iterator[Completion]:
         """Yield each row's completion as it finishes. A row without room ends by length, empty."""
-        queue = Queue(rows)
+        pending = iter(rows)
+        waiting: list[Row] = []
         try:
             while True:
-                for row in queue.fill(self.slots * _WINDOW):
-                    yield row.completion(FinishReason.LENGTH)
-                if not queue and not self._live():
+                while len(waiting) < self.slots * _WINDOW and (row := next(pending, None)) is not None:
+                    if row.room < 1:
+                        yield row.completion(FinishReason.LENGTH)
+                    else:
+                        _enqueue(waiting, row)
+                if not waiting and not self._live():
                     return
                 failure, done = "", []
                 try:
-                    self._admit(queue)
+                    self._admit(waiting)
                     done = self._step()
                 except (MemoryError, RuntimeError) as error:
                     failure = shortage(error)
                 if failure:  # outside the handler: its traceback would keep the tensors alive
-                    self._shrink(queue, failure)
+                    self._shrink(waiting, failure)
                 yield from done
         finally:
             self._clear()  # a run that was left early leaves no rows behind
@@ -95,11 +69,11 @@ class SlotEngine:
     def _live(self) -> list[int]:
         return [place for place, row in enumerate(self._rows) if row is not None]
 
-    def _shrink(self, queue: Queue, failure: str) -> None:
+    def _shrink(self, waiting: list[Row], failure: str) -> None:
         """Have every unfinished row begin again, in half the places. `InfrastructureError` if there was but one."""
         rows = [row for row in self._rows if row is not None]
         for row in rows:
-            queue.push(row)
+            _enqueue(waiting, row)
         single = self.slots == 1
         self.slots = max(2, len(rows)) // 2  # a lone row pays for the empty places beside it
         self._clear()
@@ -110,16 +84,18 @@ class SlotEngine:
                 "limit, or a device with more memory"
             )
 
-    def _admit(self, queue: Queue) -> None:
+    def _admit(self, waiting: list[Row]) -> None:
         """Put waiting rows into the free places, then close the gaps that are left."""
         free_places = [place for place, row in enumerate(self._rows) if row is None]
-        if queue and self._stepper.ready(len(free_places), len(queue)):
-            self._fill(queue, free_places)
+        if waiting and self._stepper.ready(len(free_places), len(waiting)):
+            count = len(free_places)
+            rows, waiting[:] = waiting[:count], waiting[count:]
+            self._fill(rows, free_places)
         while (live := self._live()) and live[-1] >= len(live):
             self._move(live[-1], self._rows.index(None))
 
-    def _fill(self, queue: Queue, free_places: list[int]) -> None:
-        places = self._place([queue.pop() for _ in range(min(len(free_places), len(queue)))], free_places)
+    def _fill(self, rows: Sequence[Row], free_places: list[int]) -> None:
+        places = self._place(rows, free_places)
         sources = {p: ids for p, ids in enumerate(self._prompts) if p not in places or places[p].ids == ids}
         for place, row in places.items():
             self._rows[place] = row  # at once: whatever fails from here on, the row is not lost
@@ -173,6 +149,11 @@ class SlotEngine:
         for place in done:
             self._rows[place] = None
         return list(done.values())
+
+
+def _enqueue(waiting: list[Row], row: Row) -> None:
+    """Longest prompt first, samples of one prompt together and in their order."""
+    insort(waiting, row, key=lambda other: (-len(other.ids), other.ids))
 
 
 def shortage(error: BaseException) -> str:

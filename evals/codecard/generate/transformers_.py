@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from codecard.generate.backends import Opening, locate
-from codecard.generate.loading import Loaded, cpu_name, end_tokens, free, load
+from codecard.generate.loading import Loaded, device_name, end_tokens, free, load
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import prepared, tokenizer_print
 from codecard.generate.rows import Row, Vocabulary
@@ -49,7 +49,7 @@ class TransformersGenerator(Generator):
             "revision": loaded.revision,
             "backend": "transformers-naive" if self._naive else "transformers",
             "dtype": loaded.dtype,
-            "device": _device_name(loaded.device),
+            "device": device_name(loaded.device),
             **tokenizer_print(loaded.tokenizer),
             "eos_token_ids": sorted(self._eos),
             "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
@@ -104,11 +104,3 @@ def _default_batch(loaded: Loaded) -> int:
     row = 2 * config.num_hidden_layers * heads * width * loaded.model.dtype.itemsize * 1024
     left, _ = torch.cuda.mem_get_info(loaded.device)
     return max(1, min(_GPU_BATCH, int(left * 0.8 / row)))
-
-
-def _device_name(device: str) -> str:
-    if not device.startswith("cuda"):
-        return cpu_name() if device == "cpu" else device
-    import torch
-
-    return str(torch.cuda.get_device_name(device))

@@ -2,8 +2,7 @@
 
 Requests enter the engine as token ids made by the same rule as for transformers, and rows leave it as token
 ids that are read by the same stop matcher: the engine's own stop strings and text only save time, they decide
-nothing. A row's seed comes from (seed, task, problem, sample); samples of one problem share its prefilled
-prompt through the prefix cache.
+nothing. Samples of one problem share its prefilled prompt through the prefix cache.
 
 What a seed promises is vLLM's own: the same row on the same version and device, where logits do not move with
 the batch. In bfloat16 they do, unless `VLLM_BATCH_INVARIANT=1` (which needs a GPU that has it).
@@ -21,7 +20,7 @@ from importlib.metadata import version
 from typing import Any
 
 from codecard.generate.backends import Opening, locate
-from codecard.generate.loading import cpu_name, dtype_of, end_tokens, find, libraries, tokenizer_of
+from codecard.generate.loading import device_name, dtype_of, end_tokens, find, libraries, tokenizer_of
 from codecard.generate.port import GenerationRequest, Generator, first_line
 from codecard.generate.prompts import prepared, tokenizer_print
 from codecard.generate.rows import Row, Vocabulary, advance
@@ -71,7 +70,9 @@ class VllmGenerator(Generator):
             "revision": self._revision,
             "backend": "vllm",
             "dtype": self._dtype,
-            "device": cpu_name() if self._on_cpu else str(self._vllm.platforms.current_platform.get_device_name()),
+            "device": device_name("cpu")
+            if self._on_cpu
+            else str(self._vllm.platforms.current_platform.get_device_name()),
             **tokenizer_print(self._tokenizer),
             "eos_token_ids": sorted(self._eos),
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",

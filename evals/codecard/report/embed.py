@@ -137,7 +137,7 @@ def _sample(sample: SampleId, run: Run) -> dict[str, Any]:
         "verdict": outcome.verdict if outcome is not None else None,
         "passed": None if value is None or graded else value == 1,
         "rating": value if graded else None,
-        "void": f"{outcome.void.who}: {outcome.void.why}" if outcome is not None and outcome.void else "",
+        "void": str(outcome.void) if outcome is not None and outcome.void else "",
         **{name: row.get(name) for name in ("stage", "exit_code", "signal", "peak_memory_bytes", "image")},
         **{name: _rounded(row.get(name)) for name in ("cpu_s", "wall_s")},
         "attempts": row.get("attempts") or 1,

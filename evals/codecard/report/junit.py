@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codecard.model import Comparison, Decision, Score, UsageError, suite_of
+from codecard.model import Comparison, Decision, Score, UsageError, Void, suite_of
 from codecard.runs.reading import Run
 from codecard.stats import Compared
 from codecard.stats.paired import Pair
@@ -75,7 +75,7 @@ def _case(run: Run, scores: list[Score], *, fail_wrong: bool) -> Any:
     walls = [outcome.facts.get("wall_s") for outcome in found if outcome is not None]
     case = _new_case(first.problem, first.task, sum(w for w in walls if isinstance(w, (int, float))))
     values = [score.value for score in scores if score.value is not None]
-    voids = sorted({f"{score.who}: {score.void}" for score in scores if score.value is None})
+    voids = sorted({str(Void(who=score.who, why=score.void)) for score in scores if score.value is None})
     if voids:
         message = f"{len(scores) - len(values)} of {len(scores)} samples void: {'; '.join(voids)}"
         case.result = [parts.Error(printable(message), "void")]

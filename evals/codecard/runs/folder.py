@@ -264,11 +264,11 @@ def outcome_row(outcome: Outcome) -> Row:
 
 
 def outcome_of(row: Row) -> Outcome:
-    """A row of this version or of 0.1, which did not say who failed."""
+    """A row of this version or of 0.1, which did not say who failed (`who` is empty)."""
     value = row.get("value", row.get("passed"))
     if value is None:
         why = str(row.get("void") or row.get("reason") or "void")
-        void: Void | None = Void(who=str(row.get("void_by") or "sandbox"), why=why)
+        void: Void | None = Void(who=str(row.get("void_by") or ""), why=why)
     else:
         void = None
     return Outcome(

@@ -38,6 +38,7 @@ from codecard.runs.folder import (
     read_problems,
 )
 from codecard.runs.manifest import Manifest
+from codecard.sandbox.verdicts import unpublishable
 from codecard.suites import in_order, known_suite
 from codecard.tables import html_tables, markdown_tables
 
@@ -162,8 +163,11 @@ class Run:
             return []
         total = sum(reasons.values())
         lines = [f"void (not a failure of the model; in no score): {total} of {len(self.samples)} samples"]
+        executed = [score for score in self.voids if score.who == "sandbox" and score.task not in self.manifest.skipped]
+        if why := unpublishable(len(self.outcomes), len(executed)):
+            lines.append(why)
         shown = sorted(reasons.items(), key=lambda item: -item[1])[:8]
-        lines += [f"{count} void by {who}: {why}" for (who, why), count in shown]
+        lines += [f"{count} void{_by(who)}: {why}" for (who, why), count in shown]
         return lines + (["and other reasons"] if len(reasons) > len(shown) else [])
 
     @property
@@ -178,7 +182,7 @@ class Run:
             return ""
         first = voids[0]
         count = f"{len(voids)} of {len(self.samples)} samples are void"
-        return f"{count}, the first by {first.who}: {first.void}; the same command again makes them"
+        return f"{count}, the first{_by(first.who)}: {first.void}; the same command again makes them"
 
     def markdown(self, reported: Mapping[str, str] | None = None) -> str:
         """The tables and remarks, as tables.md has them."""
@@ -206,6 +210,10 @@ class Run:
         """Write completions.parquet, executions.parquet and scores.parquet; returns their paths."""
         parts = {"completions": self.completions, "executions": self.executions, "scores": self.scores}
         return frames.write_parquet(parts, Path(folder))
+
+
+def _by(who: str) -> str:
+    return f" by {who}" if who else ""
 
 
 def read_run(path: Path | str, *, empty: bool = False) -> Run:

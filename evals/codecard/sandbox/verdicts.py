@@ -90,14 +90,13 @@ def worth_repeating(answer: StageAnswer, verdict: Verdict, limit_cpu_s: float, l
     return verdict is Verdict.TIMEOUT and answer.delayed_s > 0.1 * limit_wall_s
 
 
-def publishable(executions: int, voids: int) -> tuple[bool, str]:
-    """Whether a run's numbers may be published, and the reason in one line when not."""
+def unpublishable(executions: int, voids: int) -> str:
+    """Why a run's numbers may not be published; empty where they may."""
     if not 0 <= voids <= executions:
         raise ValueError(f"{voids} voids of {executions} executions")
     if voids <= VOID_SHARE * executions:
-        return True, ""
-    share = 100 * voids / executions
-    return False, (
-        f"not publishable: the sandbox failed on {voids} of {executions} programs ({share:.1f} %, the limit is "
-        f"{100 * VOID_SHARE:.0f} %); mend the machine (codecard doctor) and resume the run"
+        return ""
+    return (
+        f"not publishable: the sandbox failed on {voids} of {executions} programs ({voids / executions:.1%}, the limit "
+        f"is {VOID_SHARE:.0%}); mend the machine (codecard doctor) and resume the run"
     )

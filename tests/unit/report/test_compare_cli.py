@@ -38,7 +38,7 @@ def refusal(*args: object) -> str:
     return str(error)
 
 
-def test_gate_exit_codes(make_run: MakeRun) -> None:
+def test_the_exit_code_of_the_gate_is_its_decision(make_run: MakeRun) -> None:
     """CI reads nothing but the exit code: 0 no regression, 1 regression, 4 cannot tell; 0 without --gate."""
     good, bad = make_run("good", GOOD), make_run("bad", BAD)
     void = make_run("void", {key: ["sandbox_error"] for key in GOOD})
@@ -96,7 +96,7 @@ def test_runs_of_other_questions_or_rules_are_refused_by_name(make_run: MakeRun,
     assert f"The runs differ in {field}" in result.stdout.replace("\n", " ")
 
 
-def test_other_images_and_samples_are_told(make_run: MakeRun) -> None:
+def test_other_images_are_told(make_run: MakeRun) -> None:
     """A rebuilt image may move a verdict: compared, with a note that names it."""
     other = make_run("other", GOOD, images={"py": "sha256:99"}, samples=1)
     result = call("compare", make_run("good", GOOD), other, "--json")

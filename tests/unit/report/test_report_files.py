@@ -18,6 +18,7 @@ from codecard.settings import load_profile
 from codecard.stats import compare
 from codecard.stats.paired import pair_up
 from codecard.suites import find_suite
+from codecard.suites.code.suite import CodeSuite
 from codecard.text import markdown, printable
 
 MakeRun = Callable[..., Path]
@@ -177,6 +178,7 @@ def test_completions_made_elsewhere_are_not_planned(make_run: MakeRun) -> None:
 def test_limits_are_told_in_numbers_while_they_are_the_defined_ones() -> None:
     """A reader of a time-out must see the limit; a hash of other limits is shown as it is, never as today's."""
     suite = find_suite("multipl_e")
+    assert isinstance(suite, CodeSuite)
     task = next(task for task in suite.code_tasks if task.language.name == "cpp")
     key = task.limits(suite.configured(load_profile("strict"))).key
     assert suite.limits_text(task.task, key, "strict").startswith("build: ")

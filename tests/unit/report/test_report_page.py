@@ -212,7 +212,7 @@ def test_a_comparison_shows_what_turned_and_both_programs_as_a_diff(browser: Any
         assert part in body
 
 
-def test_names_and_roles_that_a_screen_reader_needs(page: Any) -> None:
+def test_the_page_has_the_names_and_roles_that_a_screen_reader_needs(page: Any) -> None:
     """Every control has a name, every table its headers, ids are unique, headings go down one level at a time."""
     page.find_elements("css selector", "#list tbody a")[0].click()
     wait(page, "document.getElementById('detail').open")

@@ -6,7 +6,7 @@ connection, results as pandas frames, and every gold query run again the same wa
 connections, gold results computed once, rows compared in Python, over a pool. Prints questions a second, client
 CPU, and how long the server takes to start, cold and warm.
 
-    CODECARD_DATA=… python scripts/bench_sql [--server system|wheel] [--rounds N] [--workers N]
+    CODECARD_DATA=… python scripts/bench_sql.py [--server system|wheel] [--rounds N] [--workers N]
 
 The reference arm needs SQLAlchemy, pandas, psycopg2 and func_timeout in the Python that runs this.
 """
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from codecard.model import GoldSql, Problem
 from codecard.sql import DatabaseOptions, open_database
@@ -80,13 +81,13 @@ def reference_arm() -> None:
             return False
         return True
 
-    def judge(item: dict[str, object]) -> bool:
+    def judge(item: dict[str, Any]) -> bool:
         url = f"postgresql+psycopg2://codecard@/{item['database']}?host={work['host']}"
         ordered = bool(item["ordered"])
         correct = False
         try:
             found = fetch(str(item["prediction"]), url)
-            for query in item["golds"]:  # type: ignore[attr-defined]
+            for query in item["golds"]:
                 gold = fetch(query, url)
                 if exact(gold, found, ordered):
                     return True
@@ -138,7 +139,8 @@ def main() -> None:
     parser.add_argument("--arm", choices=["reference"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.arm:
-        return reference_arm()
+        reference_arm()
+        return
     options = DatabaseOptions(server=asked.server, workers=asked.workers)
     version = definition(VERSION)
     problems = [p for p in load(version, data_folder(version)) if p.id.startswith("gen210/")]
@@ -163,7 +165,9 @@ def main() -> None:
             result = json.loads(said.stdout)
             theirs.append((result["wall"], result["cpu"]))
     same = sum(bool(o.reference_passed) == v for o, v in zip(outcomes, result["verdicts"], strict=True))
-    (wall, cpu), (their_wall, their_cpu) = ([statistics.median(column) for column in zip(*arm)] for arm in (ours, theirs))
+    (wall, cpu), (their_wall, their_cpu) = (
+        [statistics.median(column) for column in zip(*arm, strict=True)] for arm in (ours, theirs)
+    )
     n = len(pairs)
     print(f"{'':12}{'questions/s':>12}{'client CPU, ms a question':>28}")
     print(f"{'reference':12}{n / their_wall:12.1f}{1000 * their_cpu / n:28.2f}")
