@@ -171,7 +171,7 @@ def test_a_fifth_stop_ends_the_row_too(generator: Generator, backend: Backend) -
         assert row.finish_reason is FinishReason.STOP
 
 
-def test_a_stop_is_matched_in_generated_text_alone(generator: Generator, backend: Backend) -> None:
+def test_a_stop_is_looked_for_in_generated_text_alone(generator: Generator, backend: Backend) -> None:
     """A stop string that begins in the prompt does not end the row: only generated text counts."""
     if backend.name == "transformers serve":
         pytest.skip("this server matches stop strings across the end of the prompt")
@@ -196,7 +196,7 @@ def test_a_sample_is_the_same_in_any_company(generator: Generator, backend: Back
         assert [c.text for c in other.values()] != [beside["text", s].text for s in range(3)]
 
 
-def test_the_tighter_limit_ends_the_row(generator: Generator, backend: Backend) -> None:
+def test_the_tightest_limit_ends_a_row(generator: Generator, backend: Backend) -> None:
     """The tighter of the two limits ends the row, by length."""
     prompt_tokens = 5
     found = made(

@@ -29,21 +29,13 @@ def everything(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def command(data: Path, out: Path) -> list[str]:
-    asked = [
-        "--suite",
-        ",".join(SUITES),
-        "--model",
-        "embedded",
-        "--judge",
-        "embedded",
-        "--limit",
-        "2",
-        "--samples",
-        "1",
-    ]
-    short = ["--max-new-tokens", "24", "--set", "mt_bench.judge_max_new_tokens=24", "--languages", "py,php"]
-    return ["run", *asked, *short, "--data-dir", str(data), "--out", str(out)]
+SHORT = ("--limit", "1", "--samples", "1", "--languages", "py", "--max-new-tokens", "8",
+         "--set", "mt_bench.judge_max_new_tokens=8")  # fmt: skip
+
+
+def command(data: Path, out: Path, more: tuple[str, ...]) -> list[str]:
+    asked = ["--suite", ",".join(SUITES), "--model", "embedded", "--judge", "embedded", *more]
+    return ["run", *asked, "--data-dir", str(data), "--out", str(out)]
 
 
 def rows(run: Path) -> int:
@@ -54,17 +46,28 @@ def rows(run: Path) -> int:
 @pytest.mark.embedded
 @pytest.mark.data
 @pytest.mark.postgres
-def test_all_suites_end_in_one_folder_with_the_same_scores_though_killed_three_times(
-    codecard: Command, docker_engine: None, embedded: Path, everything: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "kills"),
+    [(SHORT, (0.5,)), pytest.param(("--limit", "2"), (0.2, 0.5, 0.8), marks=pytest.mark.long)],
+    ids=["short", "as the profile asks"],
+)
+def test_all_suites_end_in_one_folder_with_the_same_scores_however_often_killed(
+    codecard: Command,
+    docker_engine: None,
+    embedded: Path,
+    everything: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    kills: tuple[float, ...],
 ) -> None:
     """A judge so small rates nothing: those numbers are missing, who failed is said, and the exit code is 3."""
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    done = codecard(*command(everything, calm))
+    done = codecard(*command(everything, calm, options))
     assert done.returncode == 3, done.stderr
     assert "not every planned number is there" in done.stderr
-    for part in (0.2, 0.5, 0.8):
-        kill_at(command(everything, killed), killed, round(part * rows(calm)))
-    assert codecard(*command(everything, killed)).returncode == 3
+    for part in kills:
+        kill_at(command(everything, killed, options), killed, round(part * rows(calm)))
+    assert codecard(*command(everything, killed, options)).returncode == 3
     assert read_scores(killed) == read_scores(calm)
     assert read_texts(killed) == read_texts(calm)
     completions = [(*sample_of(row), row.get("turn", 1)) for row in read_rows(killed / "completions.jsonl")]
@@ -83,7 +86,7 @@ def kill_at(arguments: list[str], run: Path, goal: int) -> None:
     """Start, and kill -9 as soon as the journals have `goal` rows."""
     null = subprocess.DEVNULL
     process = subprocess.Popen([str(CODECARD), *arguments], stdout=null, stderr=null, env=dict(os.environ))
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 3000
     while process.poll() is None and rows(run) < goal and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, "it ended before it could be killed"

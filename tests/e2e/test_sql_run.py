@@ -18,7 +18,7 @@ from codecard.runs.pipeline import RunPlan, Watcher, score
 from codecard.settings import load_profile
 from codecard.sql.definition import definition, load
 from codecard.suites import find_suite
-from codecard.suites.sql.suite import SqlSession
+from codecard.suites.sql.suite import SqlOptions, SqlSession, SqlSuite
 from codecard.suites.suite import Setting, Work
 
 pytestmark = [pytest.mark.postgres, pytest.mark.data]
@@ -95,8 +95,8 @@ def test_bad_input_is_one_line_and_writes_nothing(
     """A traceback, or a run folder that holds half a run, is no answer to a typing error."""
     line = {"task": "sql/where", "problem": "gen200/170", "sample": 0, "completion": "SELECT 1", **row}
     (tmp_path / "answers.jsonl").write_text(json.dumps(line) + "\n", "utf-8")
-    arguments = ("score", tmp_path / "answers.jsonl", "--suite", "sql", "--out", tmp_path / "run", *options)
-    done = codecard(*arguments, data=data_dir)
+    file, out = tmp_path / "answers.jsonl", tmp_path / "run"
+    done = codecard("score", file, "--suite", "sql", "--out", out, *options, data=data_dir)
     assert done.returncode == 2, done.stderr
     assert complaint in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -119,11 +119,14 @@ def test_a_server_killed_in_mid_run_leaves_voids_that_a_resume_fills(
     """The machine's failure must neither lower the score nor lose what was done before it."""
     suite = find_suite("sql")
     setting = Setting(profile=load_profile("card-2024-03"), data_dir=data_dir)
+    options = suite.configured(setting.profile)
+    assert isinstance(suite, SqlSuite)
+    assert isinstance(options, SqlOptions)
     lines = golds.read_text().splitlines(keepends=True)
     golds.write_text("".join(lines[:-1]))
     voids = []
     for kind in (_Killer, SqlSession):
-        session = kind(suite, setting, suite.configured(setting.profile), [golds])  # type: ignore[arg-type]
+        session = kind(suite, setting, options, [golds])
         plan = RunPlan(out=tmp_path / "run", profile=setting.profile, files=(str(golds),))
         run = score(plan, [session], Watcher())
         voids.append(len(run.voids))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from codecard.answers.sql import extract_sql
-from codecard.model import InfrastructureError, Problem
+from codecard.model import GoldSql, InfrastructureError, Problem
 from codecard.sql import DatabaseOptions, open_database
 from codecard.sql.binaries import find_binaries
 from codecard.sql.database import Database
@@ -68,6 +68,11 @@ def verdicts(data_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (data_dir / "sql" / "verdicts.jsonl").read_text("utf-8").splitlines()]
 
 
+def gold_of(problem: Problem) -> GoldSql:
+    assert isinstance(problem.checker, GoldSql)
+    return problem.checker
+
+
 def test_all_golds_of_the_card_pass_themselves(card: Ground) -> None:
     """Before any model is asked: 200 questions, 329 alternatives, and the two that any empty answer passes."""
     report = card.database.check_golds(card.problems.values())
@@ -109,7 +114,8 @@ def test_one_passes_only_where_the_answer_is_one(card: Ground) -> None:
     """`SELECT 1` is right where the gold is that one cell, and nowhere else."""
     for problem in card.problems.values():
         strict = card.database.judge(problem, "SELECT 1").strict_passed
-        golds = [card.database._gold(problem.checker.database, query).rows.rows for query in problem.checker.queries]  # type: ignore[union-attr]
+        checker = gold_of(problem)
+        golds = [card.database._gold(checker.database, query).rows.rows for query in checker.queries]
         assert strict == (((1,),) in golds), problem.id
 
 
@@ -126,7 +132,7 @@ def test_right_answers_survive_the_perturbed_copies(data_dir: Path, verdicts: li
                 lost.append((row["id"], row["question_id"], row["op"], outcome.reason))
         assert lost == []
         assert robust == sum(row["expected"] == "pass" for row in verdicts)
-        golds = [(problem, query) for problem in loaded.values() for query in problem.checker.queries]  # type: ignore[union-attr]
+        golds = [(problem, query) for problem in loaded.values() for query in gold_of(problem).queries]
         outcomes = database.judge_many(golds)
         assert [p.id for (p, _), o in zip(golds, outcomes, strict=True) if not o.robust_passed] == []
 

@@ -21,10 +21,16 @@ from codecard.runs.measured import read_measurements
 from codecard.runs.merge import merge
 from codecard.suites import find_suite
 from folders import read_executions, read_scores, read_texts
-from packages import documented_files, install
+from packages import install
 
 SUITES = ("sums", "less")
 RATED = '''
+from dataclasses import replace
+
+from codecard.model import Void
+from sums import Sums, SumsSession
+
+
 class Less(Sums):
     """Differences, rated from 1 to 5; what is rated 5 by luck alone cannot be judged."""
 
@@ -54,16 +60,12 @@ class LessSession(SumsSession):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    files = documented_files("extending.md")
+def _installed(documented_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     site = tmp_path_factory.mktemp("packages") / "site"
-    source = "from dataclasses import replace\n" + files["sums.py"] + RATED
-    source = source.replace("Outcome, Problem, Rubric", "Outcome, Problem, Rubric, Void")
-    install(site, "sums", source, files["sums.pyproject.toml"] + 'less = "sums:Less"\n')
-    install(site, "abacus", files["abacus.py"], files["abacus.pyproject.toml"])
-    sys.path.insert(0, str(site))
+    install(site, "less", RATED, '[project.entry-points."codecard.suites"]\nless = "less:Less"\n')
+    sys.path[:0] = [str(site), str(documented_packages)]
     yield
-    sys.path.remove(str(site))
+    del sys.path[:2]
 
 
 @st.composite

@@ -176,7 +176,7 @@ def test_a_prompt_without_room_gives_an_empty_completion(folder: Path, library: 
     assert len(library.engines[0].added) == 1
 
 
-def test_chat_gets_one_beginning_of_text(folder: Path, library: SimpleNamespace) -> None:
+def test_chat_has_one_beginning_of_text(folder: Path, library: SimpleNamespace) -> None:
     """The dialogue reaches the engine as the template's tokens, its beginning-of-text token once."""
     assert "bos_token" in TEMPLATE
     only(open_generator(f"vllm:{folder}").generate([ask(prompt=(Message(role="user", content="hi"),))]))

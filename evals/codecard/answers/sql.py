@@ -1,7 +1,7 @@
 """SQL as text: its tokens, its statements, and the query in a model's answer. Pure.
 
 The scanner knows what PostgreSQL takes for a literal or a comment and nothing more. No safety rests on it:
-the server alone decides what runs (`codecard.sql.execute`).
+the server alone decides what runs (`codecard.sql.database`).
 """
 
 from __future__ import annotations

@@ -84,12 +84,11 @@ def configured(*names: str) -> Callable[[Command], Command]:
 def _of_field(name: str) -> inspect.Parameter:
     declared = RunConfig.model_fields[name]
     flag, panel = said_of(declared, "flag") or f"--{name.replace('_', '-')}", said_of(declared, "panel")
-    least = next((found.ge for found in declared.metadata if hasattr(found, "ge")), None)
     kind = next(k for k in (get_args(declared.annotation) or (declared.annotation,)) if k is not type(None))
     kind = list[str] if name == "set" else kind if kind in (int, float) else str
     shape = "SUITE.OPTION=VALUE" if name == "set" else None
     option = typer.Option(
-        flag, min=least, metavar=shape, help=declared.description, hidden=not panel, rich_help_panel=panel or None
+        flag, metavar=shape, help=declared.description, hidden=not panel, rich_help_panel=panel or None
     )
     return parameter(f"given_{name}", kind, option)
 

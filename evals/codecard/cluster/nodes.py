@@ -103,10 +103,8 @@ class Cluster:
         """Whatever Ray raises once its head is gone, in a line. Raises InfrastructureError."""
         try:
             yield
-        except CodecardError:
-            raise
         except Exception as error:
-            if self.ray.is_initialized():
+            if isinstance(error, CodecardError) or self.ray.is_initialized():
                 raise
             raise InfrastructureError(
                 f"the cluster is gone ({first_line(error)}); the same command goes on from here, on another one too"

@@ -195,11 +195,9 @@ def folder_hash(folder: Path) -> str:
 def end_tokens(tokenizer: Any, *configs: Any) -> frozenset[int]:
     """Every token that ends a row: the configs', the tokenizer's, and the chat template's own."""
     ids: set[int] = set()
-    for config in configs:
-        given = getattr(config, "eos_token_id", None)
+    for owner in (tokenizer, *configs):
+        given = getattr(owner, "eos_token_id", None)
         ids.update(given if isinstance(given, (list, tuple)) else [] if given is None else [given])
-    if tokenizer.eos_token_id is not None:
-        ids.add(tokenizer.eos_token_id)
     template = tokenizer.chat_template
     vocabulary = tokenizer.get_added_vocab()
     ids.update(vocabulary[t] for t in _END_OF_TURN if t in vocabulary and t in str(template or ""))

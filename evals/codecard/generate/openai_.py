@@ -43,12 +43,7 @@ class OpenAIGenerator(Generator):
     failed_by = "server"
 
     def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None = None,
-        workers: int | None = None,
-        patience: Patience | None = None,
+        self, model: str, *, base_url: str | None = None, workers: int | None = None, patience: Patience | None = None
     ) -> None:
         self._model = model
         self._url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC_URL)

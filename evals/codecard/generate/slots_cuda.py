@@ -163,9 +163,7 @@ class CudaStepper(Stepper):
         return step.logits
 
     def _paged_forward(self, rows: int, width: int) -> torch.Tensor:
-        if not self._paged:
-            return super()._forward(rows, width)
-        token = _PAGES.set(Pages.of(self._columns[:rows], width, self._cache.columns))
+        token = _PAGES.set(Pages.of(self._columns[:rows], width, self._cache.columns) if self._paged else None)
         try:
             return super()._forward(rows, width)
         finally:

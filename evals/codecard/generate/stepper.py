@@ -115,11 +115,10 @@ class Stepper:
         self._reserve(max(len(row.ids) for row in rows.values()))
         device = self._tokens.device
         places = torch.tensor(list(rows), device=device)
-        at = [len(row.ids) - 1 for row in rows.values()]
-        for place, column in zip(rows, at, strict=True):
-            self._at[place] = column
+        for place, row in rows.items():
+            self._at[place] = len(row.ids) - 1
         self._tokens[places, 0] = torch.tensor([row.ids[-1] for row in rows.values()], device=device)
-        self._columns[places] = torch.tensor(at, device=device)
+        self._columns[places] = torch.tensor([self._at[place] for place in rows], device=device)
         self._steps[places] = 0
         requests = [row.request for row in rows.values()]
         self._keys[places], self._settings[places] = noise.keys_and_settings(requests, device)

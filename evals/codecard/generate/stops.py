@@ -49,8 +49,7 @@ def token_bytes(tokenizer: Any) -> list[bytes]:
     if kind == "byte_level":
         from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-        alphabet: Any = bytes_to_unicode
-        table = {char: byte for byte, char in alphabet().items()}
+        table = {char: byte for byte, char in bytes_to_unicode().items()}  # type: ignore[no-untyped-call]
         return [_from_byte_level(token or "", table) for token in tokens]
     if kind == "sentencepiece":
         return [_from_sentencepiece(token or "", token in added) for token in tokens]

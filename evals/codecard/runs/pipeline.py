@@ -8,14 +8,13 @@ to it: killing the process at any moment loses only what was in flight.
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Generator_
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from codecard.ahead import Ahead
 from codecard.files import Row
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Completion, Outcome, Problem, SampleId, UsageError, Void
@@ -312,32 +311,9 @@ class _Turn:
 
 def overlapped(first: Iterable[Work], produce: Callable[[], Iterator[Work]]) -> Generator_[Work, None, None]:
     """`first`, then what `produce` yields in a thread of its own, at most `QUEUE` items ahead."""
-    items: queue.Queue[Work | BaseException | None] = queue.Queue(maxsize=QUEUE)
-    stop = threading.Event()
-
-    def put(item: Work | BaseException | None) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                items.put(item, timeout=0.2)
-                return
-
-    def work() -> None:
-        try:
-            for item in produce():
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # raised again in the consumer's thread
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    ahead = Ahead(produce, QUEUE)
     try:
         yield from first
-        while (item := items.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        yield from ahead
     finally:
-        stop.set()
+        ahead.close()

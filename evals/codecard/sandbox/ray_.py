@@ -6,14 +6,12 @@ node takes part only if its images are the very same and it is no slower than th
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from codecard.ahead import Ahead
 from codecard.cluster import Cluster, Feeder, Node, Pool
 from codecard.cluster.feeder import Items
 from codecard.languages import language_names
@@ -113,7 +111,7 @@ class RayExecutor:
         try:
             yield from self._pool.run(source)
         finally:
-            source.stop.set()
+            source.close()
 
     def __exit__(self, *_: object) -> None:
         self._pool.close()
@@ -150,49 +148,14 @@ def _shown(image: Image | str) -> str:
     return image.digest[:19] if isinstance(image, Image) else f"missing ({image})"
 
 
-class _Stream:
-    """Jobs that come as they are made, read ahead in a thread of their own."""
+class _Stream(Ahead[Job]):
+    """Jobs that come as they are made."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        self.stop = threading.Event()
-        self._jobs: queue.Queue[Job | BaseException | None] = queue.Queue(maxsize=4 * (os.cpu_count() or 1))
-        self._ended = False
-        threading.Thread(target=self._read, args=(jobs,), daemon=True).start()
-
-    def _read(self, jobs: Iterable[Job]) -> None:
-        try:
-            for job in jobs:
-                self._put(job)
-                if self.stop.is_set():
-                    return
-            self._put(None)
-        except BaseException as error:  # raised again where they are taken
-            self._put(error)
-
-    def _put(self, item: Job | BaseException | None) -> None:
-        while not self.stop.is_set():
-            with contextlib.suppress(queue.Full):
-                self._jobs.put(item, timeout=0.2)
-                return
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
+        super().__init__(lambda: jobs, 4 * (os.cpu_count() or 1))
 
     def waiting(self) -> None:
         return None
 
     def take(self, count: int) -> list[Job]:
-        taken: list[Job] = []
-        while len(taken) < count and not self._ended:
-            try:
-                item = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                self._ended = True
-            else:
-                taken.append(item)
-        return taken
+        return self.at_hand(count)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from codecard.answers.cutting import truncate
 from codecard.files import numbered_rows, read_bytes
 from codecard.model import Problem, Rubric, Sampling, UsageError, content_key
 from codecard.paths import cache_dir, tasks_dir
@@ -167,8 +168,7 @@ def clean_answer(text: str, stops: Iterable[str]) -> str:
 
     gen_model_answer.py: the output is cut at the template's stop tokens and stop string, then stripped.
     """
-    places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(places, default=len(text))].strip()
+    return truncate(text, stops).strip()
 
 
 def _problem(row: Mapping[str, Any], references: tuple[str, str], known: MtBench) -> Problem:
