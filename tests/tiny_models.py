@@ -32,10 +32,7 @@ def build(
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        bos_token="<s>",
-        eos_token="</s>",
-        additional_special_tokens=["<|im_end|>"],
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", additional_special_tokens=["<|im_end|>"]
     )
     if template:
         tokenizer.chat_template = template

@@ -85,11 +85,7 @@ def backend(
         pytest.importorskip("lm_eval")
         spec = f"lm-eval:hf,pretrained={embedded},dtype=float32,batch_size=4"
         yield Backend(
-            name=name,
-            open=lambda: open_generator(spec, device="cpu"),
-            seeds=False,
-            reasons=False,
-            keeps_stop=False,
+            name=name, open=lambda: open_generator(spec, device="cpu"), seeds=False, reasons=False, keeps_stop=False
         )
     else:
         pytest.importorskip("openai")

@@ -80,11 +80,7 @@ def through_every_command(codecard: Command, env: Env, folder: Path, suite: str,
 @pytest.mark.docker
 @pytest.mark.parametrize("languages", [("py",), ("py", "pl")], ids="-".join)
 def test_a_folder_of_toml_files_is_a_suite_in_one_language_and_in_two(
-    codecard: Command,
-    documented: Callable[..., Env],
-    docker_engine: None,
-    tmp_path: Path,
-    languages: tuple[str, ...],
+    codecard: Command, documented: Callable[..., Env], docker_engine: None, tmp_path: Path, languages: tuple[str, ...]
 ) -> None:
     """The second language is itself a folder outside: its image, its doctor, its column and its plots are there."""
     env = documented(*languages)

@@ -54,8 +54,7 @@ def test_it_goes_on_where_it_stopped(codecard: Command, docker_engine: None, run
 
 
 @pytest.mark.parametrize(
-    ("changed", "field"),
-    [(("--prompt-style", "chat"), "asking.starter"), (("--profile", "strict"), "profile.name")],
+    ("changed", "field"), [(("--prompt-style", "chat"), "asking.starter"), (("--profile", "strict"), "profile.name")]
 )
 def test_it_is_not_continued_in_another_way(
     codecard: Command, docker_engine: None, run: Path, changed: tuple[str, ...], field: str

@@ -21,12 +21,7 @@ from codecard.sql.doctor import diagnose
 
 pytestmark = [pytest.mark.postgres, pytest.mark.data]
 
-GROUNDS = [
-    ("system", None),
-    ("wheel", None),
-    ("system", date(2025, 11, 22)),
-    ("wheel", date(2027, 2, 28)),
-]
+GROUNDS = [("system", None), ("wheel", None), ("system", date(2025, 11, 22)), ("wheel", date(2027, 2, 28))]
 """Servers (PostgreSQL 15 and 18 where both are installed) and dates; None is the version's own."""
 
 

@@ -7,16 +7,7 @@ import pytest
 from scipy import stats
 
 from codecard.model import Decision, Score
-from codecard.stats.paired import (
-    compare,
-    decide,
-    detectable_effect,
-    holm,
-    mcnemar,
-    pair_up,
-    paired_test,
-    sign_flip,
-)
+from codecard.stats.paired import compare, decide, detectable_effect, holm, mcnemar, pair_up, paired_test, sign_flip
 from codecard.stats.rating import RATING_RANGE
 
 Values = Mapping[str, Sequence[float | None]]

@@ -64,13 +64,7 @@ def test_a_problem_of_voids_only_leaves_the_mean() -> None:
 def test_a_task_of_voids_has_no_number() -> None:
     """A machine without the compiler shows no 0.00."""
     estimate = estimate_pass_at_k(scores("t/x", {"P_1": [None], "P_2": [None]}), 1)
-    assert (estimate.value, estimate.low, estimate.high, estimate.n, estimate.void) == (
-        None,
-        None,
-        None,
-        0,
-        2,
-    )
+    assert (estimate.value, estimate.low, estimate.high, estimate.n, estimate.void) == (None, None, None, 0, 2)
 
 
 def test_too_few_samples_for_k_are_void_for_k() -> None:

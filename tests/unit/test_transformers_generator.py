@@ -11,13 +11,7 @@ from typing import Any
 import pytest
 
 from codecard.generate import GenerationRequest, Generator, Message, open_generator
-from codecard.model import (
-    Completion,
-    FinishReason,
-    PromptStyle,
-    Sampling,
-    UsageError,
-)
+from codecard.model import Completion, FinishReason, PromptStyle, Sampling, UsageError
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -257,10 +257,7 @@ class _RowJob:
 
 
 def _front_matter(
-    document: str,
-    known: tuple[ReportedTable, ...],
-    runs: Mapping[tuple[str, str], list[Measurement]],
-    choices: Choices,
+    document: str, known: tuple[ReportedTable, ...], runs: Mapping[tuple[str, str], list[Measurement]], choices: Choices
 ) -> list[CellReport]:
     """The model-index, judged against runs of the model whose values it holds."""
     cells: list[CellReport] = []

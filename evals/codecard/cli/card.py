@@ -12,12 +12,7 @@ import typer
 from rich.console import Console
 
 from codecard.card.audit import audit
-from codecard.card.model_index import (
-    eval_results,
-    load_hub_tasks,
-    model_index,
-    put_model_index,
-)
+from codecard.card.model_index import eval_results, load_hub_tasks, model_index, put_model_index
 from codecard.card.render import render
 from codecard.card.reported import load_reported
 from codecard.files import write_bytes
@@ -39,8 +34,7 @@ RowNames = Annotated[
 
 @app.command("audit")
 def audit_command(
-    file: CardFile,
-    as_json: Annotated[bool, typer.Option("--json", help="a list of {line, kind, message}")] = False,
+    file: CardFile, as_json: Annotated[bool, typer.Option("--json", help="a list of {line, kind, message}")] = False
 ) -> None:
     """Check a card's arithmetic and whether its parts agree; exit 1 when something is found."""
     findings = audit(read_card(file), load_reported(reported_dir()))

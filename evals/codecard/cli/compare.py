@@ -27,12 +27,7 @@ from codecard.suites import scales
 from codecard.text import printable
 
 BASELINES = Path("results/baselines")
-GATE_EXIT = {
-    Decision.NO_REGRESSION: 0,
-    Decision.REGRESSION: 1,
-    Decision.INCONCLUSIVE: 4,
-    Decision.CANNOT_TELL: 4,
-}
+GATE_EXIT = {Decision.NO_REGRESSION: 0, Decision.REGRESSION: 1, Decision.INCONCLUSIVE: 4, Decision.CANNOT_TELL: 4}
 SHOWN_FLIPS = 12
 
 baseline = typer.Typer(

@@ -204,11 +204,7 @@ def makers() -> Row:
         "codecard": _version("codecard"),
         "git": _git(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
-        "host": {
-            "python": sys.version.split()[0],
-            "machine": platform.machine(),
-            "kernel": platform.release(),
-        },
+        "host": {"python": sys.version.split()[0], "machine": platform.machine(), "kernel": platform.release()},
     }
 
 

@@ -19,14 +19,7 @@ from codecard.files import Row
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Completion, Outcome, Problem, SampleId, UsageError, Void
 from codecard.runs.busy import StageClock
-from codecard.runs.folder import (
-    RunFolder,
-    completion_row,
-    outcome_row,
-    problem_row,
-    read_completions,
-    read_outcomes,
-)
+from codecard.runs.folder import RunFolder, completion_row, outcome_row, problem_row, read_completions, read_outcomes
 from codecard.runs.manifest import Manifest, makers
 from codecard.runs.reading import Run, read_run, write_scores
 from codecard.runs.shard import Shard

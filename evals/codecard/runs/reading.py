@@ -15,17 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from codecard.files import Row, write_json, write_text
 from codecard.journal import read_journal
-from codecard.model import (
-    Completion,
-    Estimates,
-    Outcome,
-    SampleId,
-    Score,
-    Table,
-    UsageError,
-    cluster_of,
-    suite_of,
-)
+from codecard.model import Completion, Estimates, Outcome, SampleId, Score, Table, UsageError, cluster_of, suite_of
 from codecard.runs import frames
 from codecard.runs.folder import (
     SCORES,

@@ -51,11 +51,7 @@ class ExecutionActor:
         self._executor = Executor(self._sandbox, self._programs, plain=self._plain)
         examine(self._executor, {name: LIMITS for name, image in images.items() if isinstance(image, Image)})
         self._feeder = Feeder(self._execute, patient=True)
-        return {
-            "codecard": version("codecard"),
-            "sandbox": self._sandbox.name,
-            "images": images,
-        }
+        return {"codecard": version("codecard"), "sandbox": self._sandbox.name, "images": images}
 
     def _execute(self, items: Iterator[tuple[int, Job]]) -> Iterator[tuple[int, Execution]]:
         jobs = (Job(tag=ticket, program=job.program, limits=job.limits) for ticket, job in items)

@@ -71,11 +71,7 @@ class SqlOutcome:
 
     def passed(self, comparer: str) -> bool | None:
         """By the comparer of a profile: `reference`, `strict` or `robust`."""
-        values = {
-            "reference": self.reference_passed,
-            "strict": self.strict_passed,
-            "robust": self.robust_passed,
-        }
+        values = {"reference": self.reference_passed, "strict": self.strict_passed, "robust": self.robust_passed}
         return values[comparer]
 
     def verdict(self, comparer: str) -> Verdict:

@@ -66,10 +66,7 @@ def make_role(role: str, password: str | None = None) -> str:
 
 def grant_reading(database: str, schemas: Sequence[str], role: str) -> str:
     """SQL run in a loaded database: the role reads its tables; nobody else connects, nobody makes anything."""
-    lines = [
-        f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC;',
-        f'GRANT CONNECT ON DATABASE "{database}" TO {role};',
-    ]
+    lines = [f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC;', f'GRANT CONNECT ON DATABASE "{database}" TO {role};']
     for schema in schemas:
         lines += [
             f'GRANT USAGE ON SCHEMA "{schema}" TO {role};',

@@ -122,8 +122,7 @@ class _Frame:
     def of(cls, rows: Rows) -> _Frame:
         cells = list(zip(*rows.rows, strict=True)) or [()] * len(rows.columns)
         return cls(
-            tuple(_Column.of(name, column) for name, column in zip(rows.columns, cells, strict=True)),
-            len(rows.rows),
+            tuple(_Column.of(name, column) for name, column in zip(rows.columns, cells, strict=True)), len(rows.rows)
         )
 
     @property

@@ -45,9 +45,7 @@ def within_problem_se(tallies: Sequence[Tally]) -> WithinError | None:
     p = np.array([t.passed for t in repeated], dtype=float) / n
     spread = p * (1 - p) / (n - 1)
     return WithinError(
-        se_own=float(math.sqrt(spread.sum()) / count),
-        variance_at_one=float((spread * n).sum() / count**2),
-        n=count,
+        se_own=float(math.sqrt(spread.sum()) / count), variance_at_one=float((spread * n).sum() / count**2), n=count
     )
 
 

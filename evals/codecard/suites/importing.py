@@ -179,11 +179,7 @@ def match(rows: Iterable[Imported], problems: list[Problem]) -> list[Work]:
             raise UsageError(f"{row.where}: {' '.join(this)} sample {sample} is already at {seen[*this, sample]}")
         seen[*this, sample] = row.where
         completion = Completion(
-            task=problem.task,
-            problem=problem.id,
-            sample=sample,
-            text=_without_prompt(row, problem),
-            style=row.style,
+            task=problem.task, problem=problem.id, sample=sample, text=_without_prompt(row, problem), style=row.style
         )
         result.append(
             Work(

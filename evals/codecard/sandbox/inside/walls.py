@@ -19,11 +19,7 @@ def protect(filter_code: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # pid 1 gets no signal that it has no handler for
     buffer = ctypes.create_string_buffer(filter_code, len(filter_code))
     header = struct.pack("HxxxxxxP", len(filter_code) // 8, ctypes.addressof(buffer))
-    steps = (
-        (PR_SET_DUMPABLE, 0, 0),
-        (PR_SET_NO_NEW_PRIVS, 1, 0),
-        (PR_SET_SECCOMP, 2, ctypes.c_char_p(header)),
-    )
+    steps = ((PR_SET_DUMPABLE, 0, 0), (PR_SET_NO_NEW_PRIVS, 1, 0), (PR_SET_SECCOMP, 2, ctypes.c_char_p(header)))
     for option, value, pointer in steps:
         if LIBC.prctl(option, value, pointer, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), f"prctl {option} failed")

@@ -210,10 +210,7 @@ class MtBenchSession(Session):
         self.judge: Judge | None = None
         if options.judge:
             self.judge = open_judge(
-                options.judge,
-                self.data,
-                base_url=options.judge_base_url,
-                max_new_tokens=options.judge_max_new_tokens,
+                options.judge, self.data, base_url=options.judge_base_url, max_new_tokens=options.judge_max_new_tokens
             )
 
     def close(self) -> None:
