@@ -27,8 +27,7 @@ from typing import Any
 
 from codecard.model import GoldSql, Problem
 from codecard.sql import DatabaseOptions, open_database
-from codecard.sql.data import data_folder
-from codecard.sql.definition import definition, load
+from codecard.sql.definition import data_folder, definition, load
 
 VERSION = "newest"
 

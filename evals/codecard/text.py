@@ -14,6 +14,11 @@ def unknown(what: str, name: str, known: Sequence[str]) -> str:
     return f"unknown {what} {name!r}; {hint}known: {', '.join(known)}"
 
 
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What another's error says, in one line of at most so many characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 # Controls, lone surrogates, and marks that are invisible or turn the direction of what follows.
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufffe\uffff]"

@@ -45,13 +45,12 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[SqlDefinition, Path]:
     definition = SqlDefinition(
         name="toy",
         as_of=date(2024, 2, 29),
-        columns=("where", "order_by", "date"),
         categories={"where": "sql/where", "order_by": "sql/order_by", "date_functions": "sql/date"},
         counts={"where": 1, "order_by": 1, "date_functions": 1},
         questions=(QuestionSet(name="toy", file=pinned("toy.csv", QUESTIONS), known_bad=frozenset()),),
         schemas={"shop": pinned("shop.sql", SHOP), "vault": pinned("vault.sql", VAULT)},
         metadata={"shop": pinned("shop.json", metadata), "vault": pinned("vault.json", metadata)},
-        prompts={"generic": PromptForm(name="generic", style=PromptStyle.RAW, text="{user_question}")},
+        prompts={"generic": PromptForm(style=PromptStyle.RAW, text="{user_question}")},
     )
     return definition, folder
 

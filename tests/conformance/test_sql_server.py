@@ -235,7 +235,7 @@ def test_programs_too_old_or_absent_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_date_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="--as-of"):
+    with pytest.raises(UsageError, match=r"sql\.as_of: 'last Tuesday' is not a date"):
         parse_day("last Tuesday")
 
 

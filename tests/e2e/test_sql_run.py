@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,12 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def golds(data_dir: Path, tmp_path: Path) -> Path:
     """The golds of five questions of each category as a completion file, the last one replaced by nonsense."""
-    lines = []
-    for problem in load(definition("2024-03"), data_dir / "sql", limit=5):
+    lines, taken = [], Counter[str]()
+    for problem in load(definition("2024-03"), data_dir / "sql"):
         assert isinstance(problem.checker, GoldSql)
+        taken[problem.task] += 1
+        if taken[problem.task] > 5:
+            continue
         # a file may call the category by the benchmark's own name
         row = {"task": f"sql/{problem.checker.category}", "problem": problem.id, "sample": 0}
         lines.append({**row, "completion": problem.checker.queries[0] + ";"})
@@ -67,7 +71,7 @@ def test_completions_are_scored_into_the_card_s_table(data_dir: Path, golds: Pat
 
 def test_result_files_of_sql_eval_are_read(data_dir: Path, tmp_path: Path) -> None:
     """Numbers of an earlier evaluation can be judged again without asking the model again."""
-    problem = load(definition("2024-03"), data_dir / "sql", limit=1)[0]
+    problem = load(definition("2024-03"), data_dir / "sql")[0]
     assert isinstance(problem.checker, GoldSql)
     cells = (problem.checker.question, problem.checker.database, problem.checker.queries[0])
     quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)

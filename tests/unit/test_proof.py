@@ -6,7 +6,7 @@ import pytest
 
 from codecard.languages import language_names
 from codecard.model import Program
-from codecard.sandbox.proof import new_name, planted
+from codecard.sandbox.stages import new_name, planted
 
 
 @pytest.mark.parametrize("language", language_names())

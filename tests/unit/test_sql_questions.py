@@ -12,16 +12,9 @@ from codecard.answers.sql import extract_sql, statements, tokens
 from codecard.model import GoldSql, InfrastructureError, PromptStyle, UsageError
 from codecard.pinned import PinnedFile
 from codecard.settings import load_profile
-from codecard.sql.definition import (
-    completions_from_results,
-    definition,
-    expand_gold,
-    load,
-    parse_questions,
-    prune,
-    schema_text,
-)
+from codecard.sql.definition import definition, expand_gold, load, parse_questions, prune, schema_text
 from codecard.suites import find_suite
+from codecard.suites.sql.suite import read_results
 
 
 def test_braces_stand_for_every_subset_of_their_columns() -> None:
@@ -100,8 +93,8 @@ def test_every_category_of_a_version_has_its_column() -> None:
     """A question under an unknown name would vanish from the table."""
     version = definition("2024-03")
     assert sum(version.counts.values()) == 200
-    assert {version.categories[name] for name in version.counts} == {f"sql/{column}" for column in version.columns}
     suite = find_suite("sql")
+    assert {version.categories[name] for name in version.counts} == set(suite.tasks())
     assert suite.configured(load_profile("card-2024-03")).comparer == "reference"
     assert suite.configured(load_profile("strict")).comparer == "strict"
 
@@ -179,7 +172,7 @@ def test_result_files_of_sql_eval_find_their_questions(data_dir: Path) -> None:
         assert isinstance(gold, GoldSql)
         quoted = gold.question.replace('"', '""')
         lines.append(f'"{quoted}",{gold.database},SELECT {at},0')
-    found = completions_from_results("\n".join(lines), problems, "results.csv")
+    found = read_results("\n".join(lines), problems, "results.csv")
     assert [(c.problem, c.sample, c.text) for c in found] == [
         ("gen200/7", 0, "SELECT 0"), ("gen200/3", 0, "SELECT 1"), ("gen200/7", 1, "SELECT 2"),
     ]  # fmt: skip
@@ -191,14 +184,14 @@ def test_result_files_of_sql_eval_find_their_questions(data_dir: Path) -> None:
 )
 def test_another_csv_is_no_result_file(content: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        completions_from_results(content, [], "other.csv")
+        read_results(content, [], "other.csv")
 
 
 @pytest.mark.data
 def test_the_prompt_holds_the_question_and_every_column(data_dir: Path) -> None:
     """A prompt with a placeholder left in it was once sent to a model for a whole benchmark."""
     for form in ("generic", "tags", "chat"):
-        problem = load(definition("2024-03"), data_dir / "sql", prompt=form, limit=1)[0]
+        problem = load(definition("2024-03"), data_dir / "sql", prompt=form)[0]
         assert isinstance(problem.checker, GoldSql)
         assert problem.checker.question in problem.prompt
         assert "CREATE TABLE conference" in problem.prompt

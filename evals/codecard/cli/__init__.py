@@ -20,40 +20,29 @@ from codecard.model import CodecardError
 from codecard.paths import tasks_dir
 
 COMMANDS = {
-    "run": (
-        "codecard.cli.run:run_command",
-        "Ask a model, judge what it wrote, score; on the same --out again: resume.",
-    ),
-    "score": ("codecard.cli.run:score_command", "Judge and score completions made elsewhere; needs no model."),
-    "report": ("codecard.cli.report:report_command", "Render a run again: terminal, md, html, junit, summary, json."),
-    "compare": ("codecard.cli.compare:compare_command", "Compare two runs, paired by problem; with --gate decide."),
-    "baseline": ("codecard.cli.compare:baseline", "Baselines: small files that a gate compares with."),
-    "reproduce": (
-        "codecard.cli.reproduce:reproduce_command",
-        "A card's numbers beside measured ones, with a verdict per cell.",
-    ),
-    "card": ("codecard.cli.card:app", "Read a card, check it, write it again."),
-    "explain": (
-        "codecard.cli.explain:explain_command",
-        "Which setting makes how much of the difference of two profiles.",
-    ),
-    "plan": ("codecard.cli.plan:plan_command", "What a run would take and could find out; starts nothing."),
-    "merge": ("codecard.cli.merge:merge_command", "The shards of a run become one run folder, scored anew."),
-    "submit": ("codecard.cli.submit:submit_command", "A run as shards on a batch system: Slurm, or this machine."),
-    "suites": ("codecard.cli.suites:suites_command", "The suites that are there, and their options."),
-    "doctor": (
-        "codecard.cli.doctor:doctor_command",
-        "Prove that this machine's sandbox and database work, before a run.",
-    ),
-    "images": ("codecard.cli.images:app", "The sandbox images."),
+    "run": ("run:run_command", "Ask a model, judge what it wrote, score; on the same --out again: resume."),
+    "score": ("run:score_command", "Judge and score completions made elsewhere; needs no model."),
+    "report": ("report:report_command", "Render a run again: terminal, md, html, junit, summary, json."),
+    "compare": ("compare:compare_command", "Compare two runs, paired by problem; with --gate decide."),
+    "baseline": ("compare:baseline", "Baselines: small files that a gate compares with."),
+    "reproduce": ("reproduce:reproduce_command", "A card's numbers beside measured ones, with a verdict per cell."),
+    "card": ("card:app", "Read a card, check it, write it again."),
+    "explain": ("explain:explain_command", "Which setting makes how much of the difference of two profiles."),
+    "plan": ("plan:plan_command", "What a run would take and could find out; starts nothing."),
+    "merge": ("merge:merge_command", "The shards of a run become one run folder, scored anew."),
+    "submit": ("submit:submit_command", "A run as shards on a batch system: Slurm, or this machine."),
+    "suites": ("suites:suites_command", "The suites that are there, and their options."),
+    "doctor": ("doctor:doctor_command", "Prove that this machine's sandbox and database work, before a run."),
+    "images": ("images:app", "The sandbox images."),
 }
+"""Name → where it is in this package, and what it does."""
 MORE = "More, in docs/cli.md: --data-dir, --sandbox, --tasks, --shard, --greedy, and the options of suites."
 
 
 @cache
 def commands() -> dict[str, tuple[str, str]]:
     """Name → where it is, and what it does: the commands above, and those that a suite's folder names."""
-    found = dict(COMMANDS)
+    found = {name: (f"{__name__}.{place}", said) for name, (place, said) in COMMANDS.items()}
     for file in sorted(tasks_dir().glob("*/suite.toml")):
         said = tomllib.loads(file.read_text(encoding="utf-8")).get("commands", {})
         found |= {name: (command["app"], command["help"]) for name, command in said.items()}

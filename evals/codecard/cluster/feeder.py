@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Items = list[tuple[int, Any]]
-"""Tickets with what they stand for. A result of None: the stage had no answer."""
+Items = list[tuple[int, Any]]  # tickets with what they stand for; a result of None: the stage had no answer
 
 Work = Callable[[Iterator[tuple[int, Any]]], Iterator[tuple[int, Any]]]
 

@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from codecard.model import CodecardError, InfrastructureError, UsageError
+from codecard.text import first_line
 
 FORMS = "programs at a time, or ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT, each with [,actors=N][,programs=N]"
-_OBJECT_STORE = 100 * 1024**2
-"""Bytes of a local cluster's object store: all that travels is text, a few rows at a time."""
-_ATTEMPTS = 3
-"""Of a client at a head that is too busy to take it."""
+_OBJECT_STORE = 100 * 1024**2  # bytes, of a local cluster: all that travels is text, a few rows at a time
+_ATTEMPTS = 3  # of a client at a head that is too busy to take it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """Who does the work. `address` is Ray's own word for the cluster; None: this process.
-
-    `programs` run at a time, on this machine or on each node; None: one per core. `actors` generate on a node of a
-    cluster without GPUs; in a cluster with GPUs each GPU has one.
-    """
+    """Who does the work. `address` is Ray's own word for the cluster; None: this process. `programs` run at a time, on
+    this machine or on each node; None: one per core. `actors` generate on a node of a cluster without GPUs; in a
+    cluster with GPUs each GPU has one."""
 
     address: str | None = None
     programs: int | None = None
@@ -71,8 +68,8 @@ class Cluster:
         assert workers.address is not None
         self.workers, self.say = workers, say
         self.ray = _connect(workers.address)
+        # Whether GPUs generate. Decided once: a node that joins later does not change how rows are made.
         self.gpus = any(node.gpus for node in self.nodes())
-        """Whether GPUs generate. Decided once: a node that joins later does not change how rows are made."""
 
     def nodes(self) -> list[Node]:
         found = []
@@ -106,9 +103,8 @@ class Cluster:
         except Exception as error:
             if isinstance(error, CodecardError) or self.ray.is_initialized():
                 raise
-            raise InfrastructureError(
-                f"the cluster is gone ({first_line(error)}); the same command goes on from here, on another one too"
-            ) from None
+            again = "the same command goes on from here, on another one too"
+            raise InfrastructureError(f"the cluster is gone ({first_line(error)}); {again}") from None
 
     def kill(self, handle: Any) -> None:
         with contextlib.suppress(Exception):  # it is dead already
@@ -139,19 +135,16 @@ def _connect(address: str) -> Any:
         try:
             ray.init(address, **options)
             break
-        except ConnectionAbortedError as error:  # a busy head gave up starting the server of this client
-            if not left:
-                raise _nobody(address, error) from None
         except Exception as error:  # Ray's many kinds of no cluster: connection, version, time-out
-            raise _nobody(address, error) from None
+            busy = isinstance(error, ConnectionAbortedError)  # the head gave up starting the server of this client
+            if not (busy and left):
+                raise _nobody(address, error) from None
     return ray
 
 
 def _seal() -> None:
-    """A cluster of this run alone obeys nobody without the run's own secret. Read by Ray when it is imported.
-
-    Left to itself Ray would write a secret into the home folder, which changes how every later cluster starts.
-    """
+    """A cluster of this run alone obeys nobody without the run's own secret, which Ray reads when it is imported. Left
+    to itself Ray would write one into the home folder, which changes how every later cluster starts."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -172,12 +165,5 @@ def _nobody(address: str, error: Exception) -> InfrastructureError:
     cause = first_line(error)
     if address == "local":
         return InfrastructureError(f"Ray could not start here: {cause}")
-    return InfrastructureError(
-        f"no Ray cluster answers at {address} ({cause}); start one with `ray start --head`, "
-        "or use --workers ray for this machine alone"
-    )
-
-
-def first_line(error: Exception, most: int = 200) -> str:
-    """What another's error says, in one line of at most so many characters."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    ways_out = "start one with `ray start --head`, or use --workers ray for this machine alone"
+    return InfrastructureError(f"no Ray cluster answers at {address} ({cause}); {ways_out}")

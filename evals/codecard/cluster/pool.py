@@ -19,17 +19,14 @@ from typing import Any, Protocol
 from codecard.cluster.nodes import Cluster, Node
 from codecard.model import CodecardError, InfrastructureError
 
-JOIN_EVERY_S = 2.0
-"""Seconds between two looks at the cluster's nodes."""
+# Seconds.
+JOIN_EVERY_S = 2.0  # between two looks at the cluster's nodes
 POLL_S = 0.1
-STEP_S = 0.25
-"""Seconds that an actor may keep a call open when it has nothing to hand back."""
-START_S = 900.0
-"""Seconds within which one actor must have opened: models load from slow disks."""
-GRACE_S = 30.0
-"""Seconds that a start waits for the other actors once one is there; who comes later joins."""
-GONE_S = 60.0
-"""Seconds without any actor after which the run ends: its journal waits for a better cluster."""
+STEP_S = 0.25  # that an actor may keep a call open when it has nothing to hand back
+START_S = 900.0  # within which one actor must have opened: models load from slow disks
+GRACE_S = 30.0  # that a start waits for the other actors once one is there; who comes later joins
+GONE_S = 60.0  # without any actor after which the run ends: its journal waits for a better cluster
+
 FAILURES = 3
 
 
@@ -85,8 +82,7 @@ class Pool:
 
     def __init__(self, cluster: Cluster, verb: str, crew: Crew) -> None:
         self.cluster, self.verb, self._crew = cluster, verb, crew
-        self.facts: dict[str, Any] = {}
-        """Those of the first actor that opened, with which all others agree."""
+        self.facts: dict[str, Any] = {}  # those of the first actor that opened, with which all others agree
         self._members: list[Member] = []
         self._failures: Counter[str] = Counter()
         self._back: deque[Task] = deque()
@@ -94,14 +90,11 @@ class Pool:
         self._tickets = itertools.count()
         self._looked = self._seen = -START_S
         self._stop = threading.Event()
-        self._calls = threading.Lock()
-        """Held by whoever speaks to the cluster: closing waits for it."""
+        self._calls = threading.Lock()  # held by whoever speaks to the cluster: closing waits for it
 
     def start(self) -> None:
-        """Open actors on every node that can have them.
-
-        Raises what went wrong where none could be opened, and InfrastructureError where two do not agree.
-        """
+        """Open actors on every node that can have them. Raises what went wrong where none could be opened, and
+        InfrastructureError where two do not agree."""
         with self.cluster.lost_is_told():
             self._join()
             deadline = time.monotonic() + START_S
@@ -133,13 +126,10 @@ class Pool:
         """End the actors. Whoever runs the pool in another thread is let go first."""
         self._stop.set()
         with self._calls, contextlib.suppress(Exception):  # the cluster may be gone
-            ray = self.cluster.ray
             if parting := [member.handle.close.remote() for member in self._members if member.open]:
-                ray.wait(parting, num_returns=len(parting), timeout=20)
+                self.cluster.ray.wait(parting, num_returns=len(parting), timeout=20)
             for member in list(self._members):
                 self._drop(member)
-
-    # ------------------------------------------------------------ one round
 
     def _join(self) -> None:
         """Actors on every node that lacks them."""
@@ -197,13 +187,9 @@ class Pool:
     def _check_gone(self) -> None:
         if any(member.open for member in self._members):
             self._seen = time.monotonic()
-            return
-        if time.monotonic() - self._seen > (START_S if self._members else GONE_S):
-            raise self._last or InfrastructureError(
-                f"no node of the cluster can {self.verb} any more; the same command goes on from here once one can"
-            )
-
-    # ------------------------------------------------------------ members that come and go
+        elif time.monotonic() - self._seen > (START_S if self._members else GONE_S):
+            again = "the same command goes on from here once one can"
+            raise self._last or InfrastructureError(f"no node of the cluster can {self.verb} any more; {again}")
 
     def _admit(self, member: Member, facts: dict[str, Any], *, strict: bool) -> None:
         member.open = True

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codecard.cluster.nodes import first_line
 from codecard.model import InfrastructureError, UsageError
+from codecard.text import first_line
 
 SYSTEMS = ("slurm", "local", "debug")
 DEFAULTS: dict[str, Any] = {"name": "codecard", "timeout_min": 720}
@@ -72,9 +72,9 @@ def submit(
 ) -> list[Submitted]:
     """Hand in one job a shard; their run folders are OUT/shards/0, …, their logs are in OUT/jobs.
 
-    `system` None: Slurm where there is one, else this machine. `settings` are submitit's own parameters, of which
-    `timeout_min` is 720 unless given: a shard that runs out of time is requeued and goes on. Raises
-    UsageError for one that does not exist, InfrastructureError where the batch system refuses.
+    `system` None: Slurm where there is one, else this machine. `settings` are submitit's own parameters, over
+    `DEFAULTS`: a shard that runs out of time is requeued and goes on. Raises UsageError for one that does not exist,
+    InfrastructureError where the batch system refuses.
     """
     try:
         import submitit
@@ -88,11 +88,10 @@ def submit(
         with contextlib.suppress(OSError):  # only what is empty goes
             logs.rmdir()
             out.rmdir()
+        why = first_line(error, 300)
         if isinstance(error, RuntimeError):
-            raise InfrastructureError(
-                f"{system or 'the batch system'} cannot be used: {first_line(error, 300)}"
-            ) from None
-        raise UsageError(f"--set: {first_line(error, 300)}") from None
+            raise InfrastructureError(f"{system or 'the batch system'} cannot be used: {why}") from None
+        raise UsageError(f"--set: {why}") from None
     folders = [out.resolve() / "shards" / str(index) for index in range(shards)]
     try:
         with executor.batch():

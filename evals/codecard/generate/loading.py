@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codecard.generate.port import first_line
 from codecard.model import InfrastructureError, UsageError
 from codecard.settings import dtype_name
+from codecard.text import first_line
 
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 """Tokens that well-known chat templates close a turn with; they end a row if the template writes them."""
@@ -38,9 +38,8 @@ class Source:
 
     def version(self, config: Any) -> str:
         """The folder's hash or the Hub's commit; `config` is the loaded one, which knows a cached commit."""
-        folder = Path(self.model)
-        if folder.is_dir():
-            return folder_hash(folder)
+        if Path(self.model).is_dir():
+            return folder_hash(Path(self.model))
         return str(getattr(config, "_commit_hash", None) or self.revision or "unknown")
 
 
@@ -62,10 +61,8 @@ def tokenizer_of(source: Source) -> Any:
 
 
 def load(model: str, *, revision: str | None = None, dtype: str | None = None, device: str | None = None) -> Loaded:
-    """Load `model`, a folder or a Hub id. bfloat16 on a GPU and float32 on a CPU unless told otherwise.
-
-    Code that comes with a model is never run (`trust_remote_code` stays off).
-    """
+    """Load `model`, a folder or a Hub id, in the type that `dtype_of` says. Code that comes with a model is never run
+    (`trust_remote_code` stays off)."""
     torch, transformers = libraries()
     device = _device(torch, device)
     dtype = dtype_of(dtype, device)
@@ -77,12 +74,10 @@ def load(model: str, *, revision: str | None = None, dtype: str | None = None, d
     # transformers fills tensors that a checkpoint lacks with random numbers and goes on; we do not.
     absent = sorted({*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])})
     if absent:
-        raise UsageError(
-            f"model {model}: {len(absent)} tensors are missing or of another shape, the first is {absent[0]}"
-        )
-    network = network.to(device).eval()
-    revision = source.version(network.config)
-    return Loaded(model=network, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
+        first = f"the first is {absent[0]}"
+        raise UsageError(f"model {model}: {len(absent)} tensors are missing or of another shape, {first}")
+    network, commit = network.to(device).eval(), source.version(network.config)
+    return Loaded(model=network, tokenizer=tokenizer, revision=commit, dtype=dtype, device=device)
 
 
 def libraries() -> tuple[Any, Any]:
@@ -109,9 +104,8 @@ def _device(torch: Any, device: str | None) -> str:
     except RuntimeError as error:
         raise UsageError(f"unknown device {device!r}; use cpu, cuda or cuda:N") from error
     if kind == "cuda" and not torch.cuda.is_available():
-        raise InfrastructureError(
-            f"device {device!r}: this PyTorch sees no CUDA GPU; use --device cpu or install a CUDA build"
-        )
+        why = "this PyTorch sees no CUDA GPU; use --device cpu or install a CUDA build"
+        raise InfrastructureError(f"device {device!r}: {why}")
     return device
 
 
@@ -165,11 +159,8 @@ def _from_pretrained(auto: Any, source: Source, **options: Any) -> Any:
 
 
 def _pinned(model: str, revision: str | None) -> Source:
-    """A Hub id at the commit that `revision` stands for.
-
-    Asked once before anything is loaded: so tokenizer and weights are of one commit, and a machine without a
-    network does not wait for the many retries of each file.
-    """
+    """A Hub id at the commit that `revision` stands for, asked once before anything is loaded: so tokenizer and weights
+    are of one commit, and a machine without a network does not wait for the many retries of each file."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -177,9 +168,8 @@ def _pinned(model: str, revision: str | None) -> Source:
         return Source(model=model, revision=HfApi().model_info(model, revision=revision, timeout=20).sha)
     except Exception as error:  # the HTTP client's many kinds of no connection
         if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
-            raise UsageError(
-                f"hf:{model}: the Hub has no such model or revision, or it is private (then set HF_TOKEN)"
-            ) from error
+            why = "the Hub has no such model or revision, or it is private (then set HF_TOKEN)"
+            raise UsageError(f"hf:{model}: {why}") from error
         return Source(model=model, revision=revision, offline=first_line(error, 300))
 
 
@@ -198,7 +188,6 @@ def end_tokens(tokenizer: Any, *configs: Any) -> frozenset[int]:
     for owner in (tokenizer, *configs):
         given = getattr(owner, "eos_token_id", None)
         ids.update(given if isinstance(given, (list, tuple)) else [] if given is None else [given])
-    template = tokenizer.chat_template
-    vocabulary = tokenizer.get_added_vocab()
-    ids.update(vocabulary[t] for t in _END_OF_TURN if t in vocabulary and t in str(template or ""))
+    template, vocabulary = str(tokenizer.chat_template or ""), tokenizer.get_added_vocab()
+    ids.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary and token in template)
     return frozenset(ids)

@@ -1,8 +1,7 @@
 """The plain way: one prompt at a time through transformers' own `generate`. Slow, and the oracle.
 
-Nothing of the slot engine takes part: the library decodes, the library's decoder makes the text, and the stop
-strings are looked for in that text. What the two have in common is the tokenised prompt, the end tokens and the
-noise that samples a token.
+Nothing of the slot engine takes part: the library decodes, the library's decoder makes the text, and the stop strings
+are looked for in that text. Tokenised prompt, end tokens and the noise that samples a token are common to the two.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class NaiveEngine:
             ended = tokens[-1] in self._eos
             text = self._text(tokens[:-1] if ended else tokens)
             reason = FinishReason.EOS if ended else FinishReason.LENGTH
-            if any(stop in text for stop in row.request.stops if stop):
+            if _stops(row, text):
                 reason = FinishReason.STOP
             yield replace(row.completion(reason), text=text)
 
@@ -48,32 +47,28 @@ class NaiveEngine:
         device = self._loaded.model.device
         inputs = torch.tensor([row.ids], device=device)
         draws = [_drawn(row, device)] if row.request.sampling.temperature > 0 else []
-        stops = [self._stop(row)] if row.request.stops else []
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=row.room,
-            do_sample=False,
-            eos_token_id=self._eos,
-            pad_token_id=self._eos[0] if self._eos else 0,
-        )
+
+        def stopped(input_ids: torch.Tensor, scores: torch.Tensor, **options: Any) -> torch.Tensor:
+            text = self._text(input_ids[0, len(row.ids) :].tolist())
+            return torch.tensor([_stops(row, text)], device=input_ids.device)
+
+        ends: dict[str, Any] = {"eos_token_id": self._eos, "pad_token_id": self._eos[0] if self._eos else 0}
+        config = GenerationConfig(max_new_tokens=row.room, do_sample=False, **ends)  # type: ignore[no-untyped-call]
         output: Any = self._loaded.model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             generation_config=config,
             logits_processor=LogitsProcessorList(draws),
-            stopping_criteria=StoppingCriteriaList(stops),
+            stopping_criteria=StoppingCriteriaList([stopped] if row.request.stops else []),
         )
         return [int(token) for token in output[0, len(row.ids) :].tolist()]
 
-    def _stop(self, row: Row) -> Any:
-        def hit(input_ids: torch.Tensor, scores: torch.Tensor, **options: Any) -> torch.Tensor:
-            text = self._text(input_ids[0, len(row.ids) :].tolist())
-            return torch.tensor([any(stop in text for stop in row.request.stops if stop)], device=input_ids.device)
-
-        return hit
-
     def _text(self, tokens: list[int]) -> str:
-        text = self._loaded.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(text)
+        return str(self._loaded.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _stops(row: Row, text: str) -> bool:
+    return any(stop in text for stop in row.request.stops if stop)
 
 
 def _drawn(row: Row, device: torch.device) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

@@ -1,15 +1,16 @@
 """Randomness that belongs to a row, not to a batch.
 
-The noise of a row is a pure function of (seed, task, problem, sample, step, token id): a counter-based
-generator, Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), keyed by a
-sha256. A token is drawn by the Gumbel-max rule: argmax of log-probability plus Gumbel noise over the tokens
-that top-k and top-p keep. So sample 3 is the same in a run of 5 and of 50, and a resumed run needs no stored
-state. Of the rules that draw from a distribution this one also flips fewest tokens when logits move by rounding.
+The noise of a row is a pure function of (seed, task, problem, sample, step, token id): a counter-based generator,
+Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), keyed by a sha256. A token is
+drawn by the Gumbel-max rule: argmax of log-probability plus Gumbel noise over the tokens that top-k and top-p keep. So
+sample 3 is the same in a run of 5 and of 50, a resumed run needs no stored state, and fewest tokens flip when logits
+move by rounding.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 
 import torch
@@ -17,18 +18,14 @@ import torch
 from codecard.generate.port import GenerationRequest
 
 _MASK = 0xFFFFFFFF
-_NUCLEUS = 256
-"""Tokens looked at first for the top-p nucleus; the whole vocabulary is sorted only if it is wider."""
+_NUCLEUS = 256  # tokens looked at first for the top-p nucleus; the whole vocabulary is sorted only if it is wider
 
 
 def row_key(seed: int, task: str, problem: str, sample: int) -> tuple[int, int, int, int]:
-    """Key of one row, four 32-bit words: two key the generator, two fill the counter's upper half.
-
-    Fields are joined by NUL, which none of them contains.
-    """
+    """Key of one row, four 32-bit words: two key the generator, two fill the counter's upper half."""
+    # Joined by NUL, which none of the fields contains.
     digest = hashlib.sha256("\0".join((str(seed), task, problem, str(sample))).encode()).digest()
-    a, b, c, d = (int.from_bytes(digest[at : at + 4], "little") for at in (0, 4, 8, 12))
-    return (a, b, c, d)
+    return struct.unpack("<4I", digest[:16])
 
 
 def keys_and_settings(
@@ -41,10 +38,8 @@ def keys_and_settings(
 
 
 def philox(keys: torch.Tensor, step: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """First word of Philox4x32-10 at counter (id, step, key[2], key[3]) under (key[0], key[1]).
-
-    `keys` (rows, 4), `step` (rows,), `ids` (rows, m), all int64 holding 32-bit words; gives (rows, m) int64.
-    """
+    """First word of Philox4x32-10 at counter (id, step, key[2], key[3]) under (key[0], key[1]): (rows, m) int64.
+    `keys` (rows, 4), `step` (rows,), `ids` (rows, m), all int64 holding 32-bit words."""
     x0, x1, x2, x3 = ids, step[:, None], keys[:, 2:3], keys[:, 3:4]
     k0, k1 = keys[:, 0:1], keys[:, 1:2]
     for _ in range(10):
@@ -71,9 +66,9 @@ def gumbel(keys: torch.Tensor, step: torch.Tensor, ids: torch.Tensor) -> torch.T
 def draw(logits: torch.Tensor, settings: torch.Tensor, keys: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     """One token id per row, (rows,) int64.
 
-    `logits` (rows, vocabulary) float32; `settings` (rows, 3) float64 of temperature, top_p, top_k;
-    temperature 0 is greedy, top_k 0 is off. Order of the filters as in transformers' `generate`:
-    temperature, top-k, then top-p over what is left (the most likely token always stays).
+    `logits` (rows, vocabulary) float32; `settings` (rows, 3) float64 of temperature, top_p, top_k; temperature 0 is
+    greedy, top_k 0 is off. Order of the filters as in transformers' `generate`: temperature, top-k, then top-p over
+    what is left (the most likely token always stays).
     """
     tokens = logits.argmax(dim=-1)
     sampled = (settings[:, 0] > 0).nonzero().flatten()
@@ -98,10 +93,8 @@ def _sample(logits: torch.Tensor, settings: torch.Tensor, keys: torch.Tensor, st
 def _filter(
     scaled: torch.Tensor, settings: torch.Tensor, width: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The `width` best tokens, best first: scores, ids, and a mask of those that top-k and top-p keep.
-
-    Top-k must not exceed `width`; without top-k, probabilities are normalised over the whole vocabulary.
-    """
+    """The `width` best tokens, best first: scores, ids, and a mask of those that top-k and top-p keep. Top-k must not
+    exceed `width`; without top-k, probabilities are normalised over the whole vocabulary."""
     top_p, top_k = settings[:, 1:2], settings[:, 2:3]
     scores, ids = scaled.topk(width, dim=-1)
     rank = torch.arange(width, device=scaled.device)

@@ -1,9 +1,9 @@
 """Adapter: any OpenAI-compatible server, completions and chat.
 
-Nothing but the text is taken on trust. Servers differ in what they honour: two of three measured ones ignore
-`n`, and one leaves the stop string in the text. So every sample is a request of its own with its own seed, a
-row is cut here, a retry carries the same seed, and a reply is read up to a size and a time. Where a server was
-not told all of a row's stop strings, or ignores them, the reply is streamed and left as soon as one is in it.
+Nothing but the text is taken on trust. Servers differ in what they honour: two of three measured ones ignore `n`, and
+one leaves the stop string in the text. So every sample is a request of its own with its own seed, a row is cut here, a
+retry carries the same seed, and a reply is read up to a size and a time. Where a server was not told all of a row's
+stop strings, or ignores them, the reply is streamed and left as soon as one is in it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,15 @@ from codecard.generate.prompts import room
 from codecard.model import Completion, FinishReason, InfrastructureError, PromptStyle, SampleId, UsageError
 from codecard.settings import ModelSpec
 
-_STOPS_SENT = 4
-"""OpenAI's own limit; for a stop string beyond it the row is watched here while it is written."""
-_SPILL = 256
-"""Characters after a stop string, more than a token holds, that tell that the server went on past it."""
-_GIVE_UP_AFTER = 64
-"""Requests failed in a row, without one success between, after which the server counts as gone."""
+_STOPS_SENT = 4  # OpenAI's own limit; for a stop string beyond it the row is watched here while it is written
+_SPILL = 256  # characters after a stop string, more than a token holds, that tell that the server went on past it
+_GIVE_UP_AFTER = 64  # requests failed in a row, without one success between, after which the server counts as gone
 
 
 class OpenAIGenerator(Generator):
-    """Asks `model` at `base_url`. The key is read from the environment and goes nowhere but the request.
-
-    A request that fails after all tries yields no completion, and its reason is in `failures`. `InfrastructureError`
-    where no request can succeed: a refused key, an unknown model, a server that is gone.
-    """
+    """Asks `model` at `base_url`. A request that fails after all tries yields no completion, and its reason is in
+    `failures`. `InfrastructureError` where no request can succeed: a refused key, an unknown model, a server that is
+    gone."""
 
     failed_by = "server"
 
@@ -52,7 +47,7 @@ class OpenAIGenerator(Generator):
             raise UsageError(f"openai:{model} needs a key: set {KEY_VARIABLE}, or name another server with --base-url")
         self._workers = workers or 8
         self._patience = patience or Patience()
-        self._wire = Wire(self._url, key, self._patience.reply_s)
+        self._wire = Wire(self._url, key, model, self._patience.reply_s)
         self._prompt_tokens: dict[str | tuple[Message, ...], int] = {}
         self._counting: dict[str | tuple[Message, ...], threading.Lock] = {}
         self._lock = threading.Lock()
@@ -121,31 +116,29 @@ class OpenAIGenerator(Generator):
             counted = self._count_prompt(request, left)
             limit = room(request.sampling, counted, None, self._model)
             if limit < 1:
-                usage = {"usage": {"prompt_tokens": counted, "completion_tokens": 0}}
-                return _completion(request, "", FinishReason.LENGTH, usage, started)
+                seconds = time.monotonic() - started
+                return request.completion("", FinishReason.LENGTH, prompt_tokens=counted, new_tokens=0, seconds=seconds)
         reply = self._ask(request, limit, left)
         text, finish = _text_of(reply, request)
         end = _end_of_first_stop(text, request.stops)
         if end is not None:
             text, finish = text[:end], FinishReason.STOP
-        return _completion(request, text, finish, reply, started)
+        prompt, new = _token_counts(reply)
+        seconds = time.monotonic() - started
+        return request.completion(text, finish, prompt_tokens=prompt, new_tokens=new, seconds=seconds)
 
     def _count_prompt(self, request: GenerationRequest, left: threading.Event) -> int:
-        """Tokens of the prompt as the server counts them, from a request for one token, once per prompt.
-
-        Only the server knows its tokenizer, and a limit on prompt and completion together needs the count.
-        """
+        """Tokens of the prompt as the server counts them, from a request for one token, once per prompt: a limit on
+        prompt and completion together needs the count, and only the server knows its tokenizer."""
         with self._lock:
             turn = self._counting.setdefault(request.prompt, threading.Lock())
         with turn:
             if request.prompt not in self._prompt_tokens:
-                usage = self._ask(request, 1, left).get("usage") or {}
-                if not isinstance(usage.get("prompt_tokens"), int):
-                    raise UsageError(
-                        f"{self._url} does not count a prompt's tokens, so a limit on prompt and completion "
-                        "together cannot be kept; give --max-new-tokens"
-                    )
-                self._prompt_tokens[request.prompt] = usage["prompt_tokens"]
+                counted, _ = _token_counts(self._ask(request, 1, left))
+                if counted is None:
+                    why = "so a limit on prompt and completion together cannot be kept; give --max-new-tokens"
+                    raise UsageError(f"{self._url} does not count a prompt's tokens, {why}")
+                self._prompt_tokens[request.prompt] = counted
             return self._prompt_tokens[request.prompt]
 
     def _ask(self, request: GenerationRequest, limit: int | None, left: threading.Event) -> dict[str, Any]:
@@ -162,18 +155,10 @@ class OpenAIGenerator(Generator):
         unheeded = len(request.stops) > _STOPS_SENT or (self._ignores_stops and bool(request.stops))
         streamed = self._streams and unheeded and limit != 1
         body = self._body(request, limit)
-        reply: dict[str, Any] = {}
-        for attempt in stamina.retry_context(
-            on=wait_before_retry,
-            attempts=patience.attempts,
-            timeout=None,
-            wait_initial=0.5,
-            wait_max=patience.wait_max_s,
-        ):
-            with attempt:
-                reply = self._sent(body, request, streamed)
-                _text_of(reply, request)
-        return reply
+        retrying = stamina.RetryingCaller(
+            attempts=patience.attempts, timeout=None, wait_initial=0.5, wait_max=patience.wait_max_s
+        )
+        return retrying(wait_before_retry, self._sent, body, request, streamed)
 
     def _sent(self, body: dict[str, Any], request: GenerationRequest, streamed: bool) -> dict[str, Any]:
         chat = request.style is PromptStyle.CHAT
@@ -181,7 +166,9 @@ class OpenAIGenerator(Generator):
             assembly = Assembly(request.stops, chat=chat)
             try:
                 self._wire.exchange(body | ASKED, assembly.feed, chat=chat)
-                return assembly.reply()
+                reply = assembly.reply()
+                _text_of(reply, request)  # raises where there is none
+                return reply
             except Refused as error:
                 if "stream" not in str(error):
                     raise
@@ -216,11 +203,8 @@ def open_model(spec: ModelSpec, opening: Opening) -> Generator:
 
 
 def _text_of(reply: dict[str, Any], request: GenerationRequest) -> tuple[str, FinishReason]:
-    """The first choice's text and how it ended.
-
-    "stop" means a stop string as well as the end of text. vLLM tells them apart in a field of its own,
-    `stop_reason`: the matched string, which it has cut off and which is put back here, or none.
-    """
+    """The first choice's text and how it ended. "stop" means a stop string as well as the end of text. vLLM tells them
+    apart in a field of its own, `stop_reason`: the matched string, which it has cut off and which is put back here."""
     try:
         choice = reply["choices"][0]
         text = choice["text"] if request.style is PromptStyle.RAW else choice["message"]["content"]
@@ -245,12 +229,9 @@ def _end_of_first_stop(text: str, stops: tuple[str, ...]) -> int | None:
     return min(ends, default=None)
 
 
-def _completion(
-    request: GenerationRequest, text: str, finish: FinishReason, reply: dict[str, Any], started: float
-) -> Completion:
+def _token_counts(reply: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Of the prompt and of the completion, where the server tells them."""
     usage = reply.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    prompt_tokens, new_tokens = (count if type(count) is int else None for count in counts)
-    seconds = time.monotonic() - started
-    return request.completion(text, finish, prompt_tokens=prompt_tokens, new_tokens=new_tokens, seconds=seconds)
+    prompt, new = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return prompt if type(prompt) is int else None, new if type(new) is int else None

@@ -11,8 +11,7 @@ from codecard.generate.openai_wire import Retryable, in_line, parsed
 from codecard.generate.stops import Tail
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
-_GRACE = 2
-"""Events read after a stop string was seen: a server that heeds it ends by itself, and tells the token counts."""
+_GRACE = 2  # events read after a stop string was seen: a server that heeds it ends by itself, and tells token counts
 
 
 class Assembly:
@@ -64,13 +63,11 @@ class Assembly:
                 if name in choice and (choice[name] is not None or choice.get("finish_reason")):
                     self._choice[name] = choice[name]
             delta = choice.get("delta") or {}
-            self._add(delta.get("content") if self._chat and isinstance(delta, dict) else choice.get("text"))
+            text = delta.get("content") if self._chat and isinstance(delta, dict) else choice.get("text")
+            hit = isinstance(text, str) and self._tail.feed(text.encode("utf-8", "surrogatepass"))
+            if hit and self._after_stop is None:
+                self._after_stop = 0
         if self._after_stop is None:
             return False
         self._after_stop += 1
         return self._after_stop > _GRACE
-
-    def _add(self, text: Any) -> None:
-        hit = isinstance(text, str) and self._tail.feed(text.encode("utf-8", "surrogatepass"))
-        if hit and self._after_stop is None:
-            self._after_stop = 0

@@ -21,10 +21,8 @@ _ERROR_BYTES, _ERROR_S = 64 * 1024, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a request may take (seconds, connection to last byte) and how often it is tried.
-
-    Between tries the wait doubles up to `wait_max_s`; a server's own Retry-After is heeded up to that too.
-    """
+    """How long a request may take (seconds, connection to last byte) and how often it is tried. Between tries the wait
+    doubles up to `wait_max_s`; a server's own Retry-After is heeded up to that too."""
 
     reply_s: float = 600.0
     attempts: int = 6
@@ -43,20 +41,16 @@ class Refused(Exception):
     """The server will not answer this one request, however often it is asked."""
 
 
-class _ErrorStatus(Exception):
-    """A reply with status 400 or more. `args` are its code, what of its body was read, and its headers."""
-
-
 class Wire:
-    """The openai package's client at `url`, without its retries. `key` goes nowhere but the request."""
+    """The openai package's client for `model` at `url`, without its retries. `key` goes nowhere but the request."""
 
-    def __init__(self, url: str, key: str, reply_s: float) -> None:
+    def __init__(self, url: str, key: str, model: str, reply_s: float) -> None:
         try:
             import openai
         except ImportError:
             raise InfrastructureError("openai: needs its package: pip install 'codecard[openai]'") from None
-        self._url, self._key, self._reply_s = url, key, reply_s
-        http = openai.DefaultHttpxClient(event_hooks={"response": [_read_error]})
+        self._url, self._key, self._model, self._reply_s = url, key, model, reply_s
+        http = openai.DefaultHttpxClient(event_hooks={"response": [self._raise_error]})
         self._client = openai.OpenAI(
             api_key=key or "none", base_url=url, max_retries=0, timeout=min(reply_s, 600.0), http_client=http
         )
@@ -71,17 +65,15 @@ class Wire:
         return parsed(bytes(data))
 
     def exchange(self, body: dict[str, Any], take: Callable[[bytes], bool | None], *, chat: bool) -> None:
-        """Send `body` and give the reply to `take` as it comes, until it is whole or `take` says enough.
-
-        Never longer than `_REPLY_BYTES` nor slower than `reply_s`. Raises `Retryable`, `Refused`, or
-        `InfrastructureError` where no request can succeed.
-        """
+        """Send `body` and give the reply to `take` as it comes, until it is whole or `take` says enough; never more
+        than `_REPLY_BYTES`, nor for longer than `reply_s`. Raises `Retryable`, `Refused`, or `InfrastructureError`
+        where no request can succeed."""
         import openai
 
         api: Any = self._client.chat.completions if chat else self._client.completions
         deadline = time.monotonic() + self._reply_s
         length = 0
-        failures: tuple[type[Exception], ...] = (openai.OpenAIError, OSError, _ErrorStatus, *_transport_errors())
+        failures: tuple[type[Exception], ...] = (openai.OpenAIError, OSError, *_transport_errors())
         try:
             with api.with_streaming_response.create(**body) as response:
                 for chunk in response.iter_bytes():
@@ -94,20 +86,30 @@ class Wire:
                         return
         except failures as error:
             cause = error.__cause__ or error  # older versions of the package pass an error on as the cause of theirs
-            if isinstance(cause, _ErrorStatus):
-                raise self._status_error(cause, body) from None
+            if isinstance(cause, (Retryable, Refused, InfrastructureError)):
+                raise cause from None
             raise Retryable(self._scrub(in_line(f"{type(cause).__name__}: {cause}"))) from None
 
-    def _status_error(self, error: _ErrorStatus, body: dict[str, Any]) -> Exception:
-        code, said, headers = error.args
-        reason = self._scrub(f"HTTP {code}: {_said(said)}")
+    def _raise_error(self, response: Any) -> None:
+        """Take an error's body before the openai package does, which would read an endless one to the end."""
+        if not response.is_error:
+            return
+        data = bytearray()
+        deadline = time.monotonic() + _ERROR_S
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) > _ERROR_BYTES or time.monotonic() > deadline:
+                break
+        response.close()
+        code = response.status_code
+        reason = self._scrub(f"HTTP {code}: {_said(bytes(data[:_ERROR_BYTES]))}")
         if code in (401, 403):
-            return InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
+            raise InfrastructureError(f"{self._url} refused the key ({reason}); set {KEY_VARIABLE}")
         if code == 404:
-            return InfrastructureError(f"{self._url} does not know {body['model']!r} ({reason})")
+            raise InfrastructureError(f"{self._url} does not know {self._model!r} ({reason})")
         if code in (408, 409, 429) or code >= 500:
-            return Retryable(reason, _retry_after(headers))
-        return Refused(reason)
+            raise Retryable(reason, _retry_after(response.headers))
+        raise Refused(reason)
 
     def _scrub(self, text: str) -> str:
         """A server may echo what it was sent; the key must reach no log and no file."""
@@ -132,20 +134,6 @@ def checked_url(url: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(f"a base URL holds no key, user or query; put the key into {KEY_VARIABLE}")
     return url.rstrip("/")
-
-
-def _read_error(response: Any) -> None:
-    """Take an error's body before the openai package does, which would read an endless one to the end."""
-    if not response.is_error:
-        return
-    data = bytearray()
-    deadline = time.monotonic() + _ERROR_S
-    for chunk in response.iter_bytes():
-        data += chunk
-        if len(data) > _ERROR_BYTES or time.monotonic() > deadline:
-            break
-    response.close()
-    raise _ErrorStatus(response.status_code, bytes(data[:_ERROR_BYTES]), response.headers)
 
 
 def _said(body: bytes) -> str:

@@ -24,10 +24,10 @@ class Message:
 class GenerationRequest:
     """One sample to be drawn.
 
-    `prompt` is text to be continued (raw) or a dialogue for the tokenizer's own chat template (chat). `stops`
-    end the row as soon as one of them appears in the generated text. `seed` is the run's seed: a backend
-    derives the row's randomness from (seed, task, problem, sample, step) alone, so that neither batch
-    composition nor order nor the number of samples changes a completion.
+    `prompt` is text to be continued (raw) or a dialogue for the tokenizer's own chat template (chat). `stops` end the
+    row as soon as one of them appears in the generated text. `seed` is the run's seed: a backend derives the row's
+    randomness from (seed, task, problem, sample, step) alone, so that neither batch composition nor order nor the
+    number of samples changes a completion.
     """
 
     task: str
@@ -104,8 +104,3 @@ class Generator(ABC):
     def close(self) -> None:
         """Let go of the model and its memory; closing twice is no error."""
         return
-
-
-def first_line(error: BaseException, most: int = 200) -> str:
-    """What another's error says, in one line of at most so many characters."""
-    return " ".join(str(error).split())[:most] or type(error).__name__

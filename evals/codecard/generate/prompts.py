@@ -18,12 +18,8 @@ def prepared(tokenizer: Any, request: GenerationRequest, context: int | None, na
 
 
 def encode(tokenizer: Any, request: GenerationRequest) -> list[int]:
-    """Token ids of the prompt.
-
-    Raw text gets the tokenizer's own special tokens, a dialogue those of its template alone.
-    The template writes the beginning-of-text token itself where the model wants one, hence no special tokens
-    are added to it (they would be there twice).
-    """
+    """Token ids of the prompt. Raw text gets the tokenizer's own special tokens. A dialogue gets those of its template
+    alone: it writes the beginning-of-text token itself where the model wants one, which would be there twice."""
     if isinstance(request.prompt, str):
         ids = tokenizer(request.prompt)["input_ids"]
     else:
@@ -39,10 +35,8 @@ def _rendered(tokenizer: Any, dialogue: tuple[Message, ...], where: str) -> str:
     import jinja2
 
     if not tokenizer.chat_template:
-        raise UsageError(
-            f"{where}: the model's tokenizer has no chat template; ask it raw (--prompt-style raw) or use an instruct "
-            "model"
-        )
+        way_out = "ask it raw (--prompt-style raw) or use an instruct model"
+        raise UsageError(f"{where}: the model's tokenizer has no chat template; {way_out}")
     turns = [asdict(message) for message in dialogue]
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
@@ -51,10 +45,8 @@ def _rendered(tokenizer: Any, dialogue: tuple[Message, ...], where: str) -> str:
 
 
 def room(sampling: Sampling, prompt_tokens: int, context: int | None, name: str) -> int:
-    """The most tokens a row may add: the tightest of its limits and the model's context; below 1 there is none.
-
-    `UsageError` where nothing limits the row.
-    """
+    """The most tokens a row may add: the tightest of its limits and the model's context; below 1 there is none. Raises
+    UsageError where nothing limits the row."""
     rooms = [limit - prompt_tokens for limit in (sampling.max_total_tokens, context) if limit is not None]
     if sampling.max_new_tokens is not None:
         rooms.append(sampling.max_new_tokens)

@@ -15,11 +15,9 @@ from codecard.settings import ModelSpec
 
 
 class ReplayGenerator(Generator):
-    """Answers from a JSONL file of `{"task", "problem", "sample", "completion"}` rows.
-
-    A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over that. `sample` defaults
-    to 0. The recorded text is given back unedited, whatever the request's sampling and stops are.
-    """
+    """Answers from a JSONL file of `{"task", "problem", "sample", "completion"}` rows, unedited, whatever the request's
+    sampling and stops are. A row with `answer` in place of `completion` is a chat answer; a row's own `style` wins over
+    that. `sample` defaults to 0."""
 
     def __init__(self, spec: ModelSpec, opening: Opening) -> None:
         self._path = Path(spec.name)

@@ -49,10 +49,7 @@ class Vocabulary:
 
 
 def advance(row: Row, token: int, vocabulary: Vocabulary) -> FinishReason | None:
-    """Give `row` its next token; why it ends with it, or None.
-
-    Every generated token counts, an end token included; the end token's text is left out.
-    """
+    """Give `row` its next token; why it ends with it, or None. An end token counts, but has no text."""
     row.new += 1
     if token in vocabulary.eos:
         return FinishReason.EOS

@@ -1,8 +1,8 @@
 """Keys and values of the rows that are being decoded: a place per row, written in place.
 
-Place p holds its row's tokens in columns 0, 1, 2, …; a step writes every row at its own next column. Nothing is
-moved when rows of different length meet, when one leaves, or when another takes its place, and a prompt's
-columns stay readable until the place is given to another prompt, so that the prompt's next sample copies them.
+Place p holds its row's tokens in columns 0, 1, 2, …; a step writes every row at its own next column. Nothing is moved
+when rows of different length meet, when one leaves, or when another takes its place. A prompt's columns stay readable
+until the place is given to another prompt, so that the prompt's next sample copies them.
 """
 
 from __future__ import annotations
@@ -13,41 +13,32 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-Pair = tuple[torch.Tensor, torch.Tensor]
-"""Keys and values, (places, heads, columns, width) each."""
+Pair = tuple[torch.Tensor, torch.Tensor]  # keys and values, (places, heads, columns, width) each
 
 
 class SlotCache(Cache):
-    """What a model's attention layers write to and read from during a step over the first `rows` places.
-
-    `open` says which: `at` (rows,) is the column each row writes, and `width` how many columns are read. A `paged`
-    cache gives attention its whole layers, for a block table says there what is read; it lays columns out before
-    heads in memory, as that table wants them.
-    """
+    """What a model's attention layers write to and read from during a step. A `paged` cache gives attention its whole
+    layers, for a block table says there what is read, and lays columns out before heads in memory, as that table wants
+    them."""
 
     def __init__(self, places: int, *, paged: bool = False) -> None:
         super().__init__(layers=[])  # of which the library asks lengths and masks: a step gives both itself
-        self.held: dict[int, Pair] = {}
-        """By layer, from its first use on."""
+        self.held: dict[int, Pair] = {}  # by layer, from its first use on
         self.columns = 0
         self._places = places
         self._paged = paged
-        self._at: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._width = 0
 
     def open(self, at: torch.Tensor, width: int) -> None:
-        self._at = (torch.arange(len(at), device=at.device), at)
-        self._width = width
+        """Begin a step: `at` (rows,) is the column each row writes, `width` how many columns are read."""
+        self._place, self._at, self._width = torch.arange(len(at), device=at.device), at, width
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> Pair:
         """Write one token per row and give the columns that attention reads."""
-        assert self._at is not None
-        place, at = self._at
         keys, values = self._layer(layer_idx, (key_states, value_states))
-        keys[place, :, at] = key_states[:, :, 0]
-        values[place, :, at] = value_states[:, :, 0]
+        keys[self._place, :, self._at] = key_states[:, :, 0]
+        values[self._place, :, self._at] = value_states[:, :, 0]
         if self._paged:
             return keys, values
         rows = len(key_states)

@@ -16,13 +16,12 @@ import torch
 
 from codecard.generate.batch import BatchStepper
 from codecard.generate.loading import free
-from codecard.generate.port import first_line
 from codecard.generate.rows import Row, Vocabulary, advance
 from codecard.generate.stepper import Stepper, holds
 from codecard.model import Completion, FinishReason, InfrastructureError
+from codecard.text import first_line
 
-_WINDOW = 8
-"""Rows that wait, for each place: so that long prompts go first and meet prompts of their own length."""
+_WINDOW = 8  # rows that wait, for each place: so that long prompts go first and meet prompts of their own length
 
 
 class SlotEngine:
@@ -38,8 +37,8 @@ class SlotEngine:
     def _clear(self) -> None:
         self._stepper = self._kind(self._model, self.slots)
         self._rows: list[Row | None] = [None] * self.slots
+        # What each place holds the keys and values of, after its row has left too.
         self._prompts: list[list[int] | None] = [None] * self.slots
-        """What each place holds the keys and values of, after its row has left too."""
 
     def run(self, rows: Iterable[Row]) -> Iterator[Completion]:
         """Yield each row's completion as it finishes. A row without room ends by length, empty."""
@@ -79,10 +78,8 @@ class SlotEngine:
         self._clear()
         free(str(self._model.device))
         if single:
-            raise InfrastructureError(
-                f"out of memory with a single row: {failure}; use a smaller --dtype or model, a lower length "
-                "limit, or a device with more memory"
-            )
+            ways_out = "use a smaller --dtype or model, a lower length limit, or a device with more memory"
+            raise InfrastructureError(f"out of memory with a single row: {failure}; {ways_out}")
 
     def _admit(self, waiting: list[Row]) -> None:
         """Put waiting rows into the free places, then close the gaps that are left."""

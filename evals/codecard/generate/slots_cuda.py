@@ -1,9 +1,9 @@
 """Decode steps on a CUDA GPU: captured once for each size, and attention that reads a row's own columns alone.
 
-A step of a small batch is bound by launching kernels, not by running them, so a step is captured as a CUDA graph
-for each pair of (rows, columns read), both rounded up so that there are few pairs. Where PyTorch has
-`varlen_attn` with a block table, and it agrees with plain attention on this device, attention reads no column
-beyond a row's end; elsewhere masked attention reads up to the longest row's end.
+A step of a small batch is bound by launching kernels, so it is captured as a CUDA graph for each pair of (rows, columns
+read), both rounded up so that there are few pairs. Where PyTorch has `varlen_attn` with a block table, and it agrees
+with plain attention on this device, attention reads no column beyond a row's end; elsewhere masked attention reads up
+to the longest row's end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from codecard.generate.stepper import Shapes, Stepper
 
-PAGE = 256
-"""Columns of a page; the flash kernels want a multiple of this."""
+PAGE = 256  # columns of a page; the flash kernels want a multiple of this
 _NAME = "codecard_slots"
 
 
@@ -66,20 +65,9 @@ def paged(
     """(rows, heads, width) of queries over whole (places, heads, columns, width) layers, laid out by page."""
     from torch.nn.attention.varlen import varlen_attn
 
-    output: Any = varlen_attn(
-        query,
-        _pool(keys),
-        _pool(values),
-        pages.starts,
-        None,
-        1,
-        pages.width,
-        scale=scale,
-        enable_gqa=query.shape[1] != keys.shape[1],
-        seqused_k=pages.used,
-        block_table=pages.table,
-    )
-    return torch.as_tensor(output)
+    grouped = query.shape[1] != keys.shape[1]
+    told: dict[str, Any] = {"scale": scale, "enable_gqa": grouped, "seqused_k": pages.used, "block_table": pages.table}
+    return torch.as_tensor(varlen_attn(query, _pool(keys), _pool(values), pages.starts, None, 1, pages.width, **told))
 
 
 def _pool(layer: torch.Tensor) -> torch.Tensor:
@@ -135,13 +123,12 @@ class CudaStepper(Stepper):
 
     def __init__(self, model: Any, slots: int, record: Callable[..., Captured] = capture) -> None:
         shapes = Shapes(rows=1, columns=PAGE, first=4 * PAGE, prompts=64, prefill=8192, refill=max(1, slots // 8))
-        paged = pages_work(model)
-        super().__init__(model, slots, shapes, paged=paged)
+        self._paged = pages_work(model)
+        super().__init__(model, slots, shapes, paged=self._paged)
         self._record = record
         self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
         self._captured: dict[tuple[int, int], Captured] = {}
-        self._paged = paged
-        if paged:
+        if self._paged:
             AttentionInterface.register(_NAME, attention)
             AttentionMaskInterface.register(_NAME, sdpa_mask)
             model.set_attn_implementation(_NAME)

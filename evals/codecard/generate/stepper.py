@@ -1,10 +1,10 @@
 """The tensors of the rows that are being decoded, and the two things done to them: prefill and step.
 
-What else is decoded changes a row's logits by rounding at most, in float32 on most CPUs not by a bit, for few shapes
-that a row's arithmetic sees depend on it. A prompt is prefilled at a width of its own, and the columns that a step
-reads come in sixteens: attention over masked columns adds zeros, in an order that sixteen columns more do not change.
-Rows are multiplied in fours: for the one to three left over the matrix library takes other kernels. (With AVX-512
-MKL takes others for eight rows than for four, too, where a layer is 160 or more wide.)
+What else is decoded changes a row's logits by rounding at most, in float32 on most CPUs not by a bit, for it changes
+few shapes. A prompt is prefilled at a width of its own, and the columns that a step reads come in sixteens: attention
+over masked columns adds zeros, in an order that sixteen columns more do not change. Rows are multiplied in fours: for
+the one to three left over the matrix library takes other kernels. (With AVX-512 MKL takes others for eight rows than
+for four, too, where a layer is 160 or more wide.)
 """
 
 from __future__ import annotations
@@ -24,12 +24,9 @@ from codecard.generate.slot_cache import SlotCache
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """How tensors are rounded up, and when places are filled.
-
-    A step has a multiple of `rows` rows and reads a multiple of `columns` columns, of which there are `first` to
-    begin with. Prompts are prefilled at multiples of `prompts`, at most `prefill` tokens at a time, once `refill`
-    places are free.
-    """
+    """How tensors are rounded up, and when places are filled: a step has a multiple of `rows` rows and reads a multiple
+    of `columns` columns, of which there are `first` to begin with. Prompts are prefilled at multiples of `prompts`, at
+    most `prefill` tokens at a time, once `refill` places are free."""
 
     rows: int
     columns: int
@@ -43,7 +40,8 @@ _CPU = Shapes(rows=4, columns=16, first=16, prompts=16, prefill=1024, refill=1)
 
 
 class Forward:
-    """The forward pass of `network`, called with as much of what is given as its signature knows."""
+    """The forward pass of `network`, called with as much of what is given as its signature knows; where it knows that
+    too, logits are computed of the last token alone."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
@@ -51,15 +49,14 @@ class Forward:
         self._cache = _cache_name(network)
 
     def __call__(self, cache: Any, **given: Any) -> Any:
+        given["logits_to_keep"] = 1
         known = {name: value for name, value in given.items() if name in self._accepts}
         return self._network(use_cache=True, **known, **{self._cache: cache})
 
 
 def _cache_name(network: Any) -> str:
-    """What `network` calls its cache of keys and values; empty where it takes none.
-
-    transformers 5.20 knows the older name alone, 5.24 warns of it.
-    """
+    """What `network` calls its cache of keys and values, empty where it has none. transformers 5.20 knows the older
+    name alone, 5.24 warns of it."""
     accepts = inspect.signature(network.forward).parameters
     return next((name for name in ("cache", "past_key_values") if name in accepts), "")
 
@@ -76,9 +73,7 @@ def holds(model: Any) -> bool:
 
 def pads(model: Any) -> bool:
     """Whether `model` can be given a padded batch: it keeps keys and values alone, if only of a window of tokens.
-
-    What keeps a running state takes padding in.
-    """
+    (What keeps a running state takes padding in.)"""
     kinds = {DynamicLayer, DynamicSlidingWindowLayer}
     return bool(_cache_name(model)) and _kept(model.config.get_text_config()) <= kinds
 
@@ -125,11 +120,8 @@ class Stepper:
 
     @torch.inference_mode()
     def prefill(self, prompts: Mapping[int, list[int]]) -> None:
-        """Compute keys and values of all but the last token of each place's prompt.
-
-        Prompts that round up to the same width go together; padding is on the right, where causal attention
-        never looks.
-        """
+        """Compute keys and values of all but the last token of each place's prompt. Prompts of one rounded width go
+        together; padding is on the right, where causal attention never looks."""
         by_width: dict[int, list[int]] = {}
         for place, ids in prompts.items():
             if len(ids) > 1:
@@ -185,15 +177,9 @@ class Stepper:
         if self._additive:
             least = torch.finfo(self._dtype).min
             mask = torch.zeros_like(mask, dtype=self._dtype).masked_fill(~mask, least)
-        output = self._head(
-            self._cache,
-            input_ids=self._tokens[:rows],
-            attention_mask=mask,
-            position_ids=columns[:, None],
-            logits_to_keep=1,
-        )
-        logits: torch.Tensor = output.logits[:, -1, :]
-        return logits
+        tokens = self._tokens[:rows]
+        output = self._head(self._cache, input_ids=tokens, attention_mask=mask, position_ids=columns[:, None])
+        return torch.as_tensor(output.logits[:, -1, :])
 
     def _reserve(self, columns: int) -> None:
         """Half as many columns again as there were, at least `columns`: few copies, little to spare."""

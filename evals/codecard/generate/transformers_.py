@@ -1,7 +1,7 @@
 """Adapter: a transformers causal language model on this machine.
 
-In float32 a completion does not depend on what else is decoded beside it; in bfloat16 logits move with the
-batch's shape, so the same seed is statistically, not literally, the same.
+In float32 a completion does not depend on what else is decoded beside it; in bfloat16 logits move with the batch's
+shape, so the same seed is statistically, not literally, the same.
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ _GPU_BATCH = 128
 
 
 class TransformersGenerator(Generator):
-    """Asks a folder or a Hub id; `hf-naive:` has the library's own `generate` do it, for each prompt by itself.
-
-    Without a batch size as many rows are decoded side by side as suit the device; they halve whenever memory runs out.
-    """
+    """Asks a folder or a Hub id; `hf-naive:` has the library's own `generate` do it, for each prompt by itself. Unless
+    a batch size is given, as many rows are decoded at once as suit the device; they halve whenever memory runs out."""
 
     def __init__(self, spec: ModelSpec, opening: Opening) -> None:
         model, revision, self._name = locate(spec)

@@ -1,17 +1,15 @@
 """Adapter: vLLM's offline engine on this machine, asked a step at a time.
 
-Requests enter the engine as token ids made by the same rule as for transformers, and rows leave it as token
-ids that are read by the same stop matcher: the engine's own stop strings and text only save time, they decide
-nothing. Samples of one problem share its prefilled prompt through the prefix cache.
+Requests enter the engine as token ids made by the same rule as for transformers, and rows leave it as token ids that
+are read by the same stop matcher: the engine's own stop strings and text only save time, they decide nothing.
 
-What a seed promises is vLLM's own: the same row on the same version and device, where logits do not move with
-the batch. In bfloat16 they do, unless `VLLM_BATCH_INVARIANT=1` (which needs a GPU that has it).
+What a seed promises is vLLM's own: the same row on the same version and device, where logits do not move with the
+batch. In bfloat16 they do, unless `VLLM_BATCH_INVARIANT=1` (which needs a GPU that has it).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import itertools
 import os
@@ -21,12 +19,13 @@ from typing import Any
 
 from codecard.generate.backends import Opening, locate
 from codecard.generate.loading import device_name, dtype_of, end_tokens, find, libraries, tokenizer_of
-from codecard.generate.port import GenerationRequest, Generator, first_line
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.generate.prompts import prepared, tokenizer_print
 from codecard.generate.rows import Row, Vocabulary, advance
 from codecard.generate.stops import token_bytes
 from codecard.model import Completion, FinishReason, InfrastructureError, UsageError
 from codecard.settings import ModelSpec
+from codecard.text import first_line
 
 _CPU_ROWS = 32
 _GPU_ROWS = 256
@@ -52,7 +51,8 @@ class VllmGenerator(Generator):
         model, revision, self._name = locate(spec)
         self._vllm = _library()
         source = find(model, revision)
-        self._on_cpu = bool(self._vllm.platforms.current_platform.is_cpu())
+        self._platform = self._vllm.platforms.current_platform
+        self._on_cpu = bool(self._platform.is_cpu())
         self._dtype = dtype_of(opening.dtype, "cpu" if self._on_cpu else "cuda")
         self._batch_size = opening.batch_size or (_CPU_ROWS if self._on_cpu else _GPU_ROWS)
         self._tokenizer = tokenizer_of(source)
@@ -61,25 +61,22 @@ class VllmGenerator(Generator):
         self._revision = source.version(configs[0])
         self._eos = end_tokens(self._tokenizer, *configs)
         self._context = int(self._engine.model_config.max_model_len)
+        self._vocabulary = Vocabulary(pieces=token_bytes(self._tokenizer), eos=self._eos)
         self._numbers = itertools.count()
 
     def fingerprint(self) -> dict[str, Any]:
         self._open()
+        versions = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
         return {
             "model": self._name,
             "revision": self._revision,
             "backend": "vllm",
             "dtype": self._dtype,
-            "device": device_name("cpu")
-            if self._on_cpu
-            else str(self._vllm.platforms.current_platform.get_device_name()),
+            "device": device_name("cpu") if self._on_cpu else str(self._platform.get_device_name()),
             **tokenizer_print(self._tokenizer),
             "eos_token_ids": sorted(self._eos),
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",
-            "versions": {
-                "vllm": self._vllm.__version__,
-                **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
-            },
+            "versions": {"vllm": self._vllm.__version__, **versions},
         }
 
     def generate(self, requests: Iterable[GenerationRequest]) -> Iterator[Completion]:
@@ -114,10 +111,6 @@ class VllmGenerator(Generator):
             gc.collect()
             self._vllm.distributed.cleanup_dist_env_and_memory()
 
-    @functools.cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(pieces=token_bytes(self._tokenizer), eos=self._eos)
-
     def _open(self) -> Any:
         if self._engine is None:
             raise UsageError(f"generator for {self._name} is closed")
@@ -130,7 +123,7 @@ class VllmGenerator(Generator):
                 revision=revision,
                 dtype=self._dtype,
                 max_num_seqs=self._batch_size,
-                enable_prefix_caching=True,
+                enable_prefix_caching=True,  # samples of a problem share its prompt
                 enforce_eager=self._on_cpu,  # compiling for a CPU takes minutes
                 generation_config="vllm",  # a model's own sampling defaults are not ours
                 trust_remote_code=False,
@@ -190,10 +183,8 @@ def _configs(model: str, revision: str | None) -> list[Any]:
 
 
 def _read(row: Row, made: Any, vocabulary: Vocabulary) -> FinishReason:
-    """Take the engine's tokens up to the one that ends the row by our own rule; why it ended.
-
-    A row that the rule does not end was ended by the engine, whose own reason is then all that is known.
-    """
+    """Take the engine's tokens up to the one that ends the row by our own rule; why it ended. A row that the rule does
+    not end was ended by the engine, whose own reason is then all that is known."""
     for token in made.token_ids:
         if reason := advance(row, token, vocabulary):
             return reason

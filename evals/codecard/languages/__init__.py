@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,9 +19,10 @@ from typing import Any
 
 from codecard.model import StageLimits, UsageError
 from codecard.paths import language_roots
+from codecard.settings import read_toml
 from codecard.text import unknown
 
-__all__ = ["Language", "Proof", "Toolchain", "Verdicts", "Warm", "find_language", "language_names", "language_of_tag"]
+__all__ = ["Language", "Proof", "Toolchain", "Verdicts", "Warm", "find_language", "language_names"]
 
 Variants = dict[str, tuple[str, ...]]
 """Run commands that a profile may ask for in place of the plain one, by name."""
@@ -134,10 +134,10 @@ class Language:
     @property
     def rules(self) -> ModuleType | None:
         """The module with the language's procedures."""
-        return _rules(self.name)
+        found = importlib.util.find_spec(f"{__name__}.{self.name}")
+        return import_module(found.name) if found is not None else None
 
 
-@cache
 def language_names() -> tuple[str, ...]:
     """Names of all languages, in the order in which tables show them."""
     return tuple(_all())
@@ -145,15 +145,9 @@ def language_names() -> tuple[str, ...]:
 
 def find_language(name: str) -> Language:
     """Raises UsageError, with the near miss, for one that is not there."""
-    try:
-        return _all()[name]
-    except KeyError:
-        raise UsageError(unknown("language", name, list(language_names()))) from None
-
-
-def language_of_tag(tag: str) -> str | None:
-    """The language that a fence's tag or a part of a file's name means, or None."""
-    return next((name for name, found in _all().items() if tag.lower() in found.tags), None)
+    if name not in _all():
+        raise UsageError(unknown("language", name, language_names()))
+    return _all()[name]
 
 
 @cache
@@ -161,16 +155,9 @@ def _all() -> dict[str, Language]:
     found: dict[str, tuple[int, Language]] = {}
     for root in language_roots():
         for file in sorted(root.glob("*/language.toml")):
-            raw = _read(file)
+            raw = read_toml(file)
             found.setdefault(raw["name"], (raw.get("rank", 1000), _language(raw, file)))
     return {name: entry for name, (_, entry) in sorted(found.items(), key=lambda item: (item[1][0], item[0]))}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from None
 
 
 def _language(raw: dict[str, Any], file: Path) -> Language:
@@ -184,7 +171,7 @@ def _language(raw: dict[str, Any], file: Path) -> Language:
             title=raw["title"],
             folder=file.parent,
             tags=tuple(raw["tags"]),
-            toolchain=_toolchain(dict(raw["toolchain"]), dict(raw.get("warm", {}))),
+            toolchain=Toolchain(**_commands(raw["toolchain"]), warm=Warm(**_commands(raw.get("warm", {})))),
             proof=Proof(**raw["proof"]),
             verdicts=Verdicts(**printed),
             signature=re.compile(text["signature"], re.MULTILINE),
@@ -196,17 +183,7 @@ def _language(raw: dict[str, Any], file: Path) -> Language:
         raise UsageError(f"{file}: not a language's definition: {error}") from None
 
 
-def _toolchain(fields: dict[str, Any], warm: dict[str, Any]) -> Toolchain:
-    return Toolchain(**_tuples(fields), warm=Warm(**_tuples(warm)))
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    variants = {name: tuple(command) for name, command in fields.pop("variants", {}).items()}
+def _commands(fields: dict[str, Any]) -> dict[str, Any]:
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    variants = {name: tuple(command) for name, command in fields.get("variants", {}).items()}
     return plain | {"variants": variants}
-
-
-@cache
-def _rules(name: str) -> ModuleType | None:
-    found = importlib.util.find_spec(f"{__name__}.{name}")
-    return import_module(found.name) if found is not None else None

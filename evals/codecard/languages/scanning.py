@@ -7,6 +7,7 @@ here parses a language. Offsets into a masked text are offsets into the original
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from codecard.languages import find_language
 
@@ -46,14 +47,12 @@ def drop_function(text: str, name: str, head: str) -> str:
 
     A body that is never closed (an answer that broke off) goes to the end of the text.
     """
-    masked = mask(text, name)
-    depth = depths(masked)
-    spans = []
-    for match in re.finditer(head, masked):
-        body = re.compile(r"[^;{}]*\{").match(masked, match.end())
-        if depth[match.start()] == 0 and body:
-            spans.append((match.start(), block_end(masked, body.end() - 1)))
-    return _without(text, spans)
+
+    def end(masked: str, found: re.Match[str]) -> int | None:
+        body = re.compile(r"[^;{}]*\{").match(masked, found.end())
+        return block_end(masked, body.end() - 1) if body else None
+
+    return _without(text, name, head, end)
 
 
 def drop_statements(text: str, name: str, start: str, ends: str) -> str:
@@ -61,32 +60,29 @@ def drop_statements(text: str, name: str, start: str, ends: str) -> str:
 
     A statement ends at the first of the characters `ends` outside brackets. One that does not end is kept.
     """
+
+    def end(masked: str, found: re.Match[str]) -> int | None:
+        depth = 0
+        for place in range(found.start(), len(masked)):
+            char = masked[place]
+            depth += (char in _OPEN) - (char in _CLOSE)
+            if depth < 0:
+                return None
+            if depth == 0 and char in ends:
+                return place + 1
+        return len(masked) if depth == 0 and "\n" in ends else None
+
+    return _without(text, name, rf"^(?:{start})", end)
+
+
+def _without(text: str, name: str, pattern: str, end_of: Callable[[str, re.Match[str]], int | None]) -> str:
+    """Without what begins with `pattern` at brace depth 0 and ends where `end_of` says, if anywhere."""
     masked = mask(text, name)
     depth = depths(masked)
-    spans: list[tuple[int, int]] = []
-    for match in re.finditer(rf"^(?:{start})", masked, re.MULTILINE):
-        end = _statement_end(masked, match.start(), ends)
-        if depth[match.start()] == 0 and end is not None:
-            spans.append((match.start(), end))
-    return _without(text, spans)
-
-
-def _statement_end(masked: str, at: int, ends: str) -> int | None:
-    depth = 0
-    for place in range(at, len(masked)):
-        char = masked[place]
-        depth += (char in _OPEN) - (char in _CLOSE)
-        if depth < 0:
-            return None
-        if depth == 0 and char in ends:
-            return place + 1
-    return len(masked) if depth == 0 and "\n" in ends else None
-
-
-def _without(text: str, spans: list[tuple[int, int]]) -> str:
     kept, at = [], 0
-    for start, end in spans:
-        if start >= at:
-            kept.append(text[at:start])
+    for found in re.finditer(pattern, masked, re.MULTILINE):
+        end = end_of(masked, found) if found.start() >= at and depth[found.start()] == 0 else None
+        if end is not None:
+            kept.append(text[at : found.start()])
             at = end
     return "".join([*kept, text[at:]])

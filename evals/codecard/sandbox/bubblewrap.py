@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from codecard.languages import find_language
-from codecard.model import InfrastructureError, Stage, StageLimits
+from codecard.model import InfrastructureError, Stage
 from codecard.paths import cache_dir, sandbox_dir
 from codecard.sandbox.cgroups import Cgroup, children_of
-from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
+from codecard.sandbox.channel import INSIDE, SLOT_LIMITS, Channel, Door, agent_command, own_user
 from codecard.sandbox.images import recipe_hash
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 
 NOBODY = 65534
 ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "ssl/openssl.cnf")
-_SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)
 
 
 class BubblewrapSandbox:
@@ -36,24 +35,20 @@ class BubblewrapSandbox:
     def __init__(self) -> None:
         if shutil.which("bwrap") is None:
             raise InfrastructureError("no bubblewrap; on Debian: apt-get install bubblewrap")
-        done = _run_inside(["/usr/bin/true"])
+        done = _run(_walls(), ["/usr/bin/true"], _identity())
         if done.returncode != 0:
             raise InfrastructureError(
                 f"bubblewrap does not work here ({done.stderr.strip()[:200]}); user namespaces may be forbidden: "
                 "sysctl kernel.unprivileged_userns_clone=1"
             )
-        self._images: dict[str, Image] = {}
         if os.geteuid() == 0:
             Cgroup.remove_strays()
 
     def image(self, language: str) -> Image:
-        if language not in self._images:
-            self._images[language] = _image(language)
-        return self._images[language]
+        return _image(language)
 
     def open_slot(self, language: str, stage: Stage) -> BubblewrapSlot:
-        self.image(language)
-        return BubblewrapSlot(language, self._images[language])
+        return BubblewrapSlot(_image(language))
 
     def close(self) -> None:
         return None
@@ -62,16 +57,15 @@ class BubblewrapSandbox:
 @cache
 def _image(language: str) -> Image:
     tools = find_language(language).toolchain
-    done = _run_inside(list(tools.version), language)
+    done = _run(_walls(language=language), list(tools.version), _identity())
     if done.returncode != 0:
         raise InfrastructureError(
             f"no toolchain for {language} ({tools.version[0]} does not run in the sandbox); "
             f"on Debian: apt-get install {tools.package}"
         )
-    version = (done.stdout.splitlines() or [""])[0].strip()
+    version = done.stdout.partition("\n")[0].strip()
     digest = f"host:{hashlib.sha256(done.stdout.encode()).hexdigest()[:16]}"
-    warm = _prepare_warm(language, digest) is not None
-    return Image(language=language, digest=digest, version=version, warm=warm)
+    return Image(language=language, digest=digest, version=version, warm=_prepare_warm(language, digest))
 
 
 def _warm_folder(language: str, digest: str) -> Path:
@@ -80,14 +74,14 @@ def _warm_folder(language: str, digest: str) -> Path:
     return base / "warm" / f"{language}-{recipe_hash(language)}-{digest.partition(':')[2]}"
 
 
-def _prepare_warm(language: str, digest: str) -> Path | None:
-    """What the image build's warm.sh makes, made once for the host's own toolchain. None where that cannot be."""
+def _prepare_warm(language: str, digest: str) -> bool:
+    """Make what the image build's warm.sh makes, once, for the host's own toolchain. False where that cannot be."""
     folder = _warm_folder(language, digest)
     if folder.is_dir():
-        return folder
+        return True
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.parent.parent.stat().st_uid != os.geteuid():
-        return None
+        return False
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         made = Path(work) / "warm"
         made.mkdir()
@@ -96,18 +90,12 @@ def _prepare_warm(language: str, digest: str) -> Path | None:
         if identity:
             os.chown(made, identity["user"], identity["group"])
         walls = _walls(language=language, warm=made, writable=True)
-        done = subprocess.run(
-            [*walls, "--", "sh", "-c", "if [ -e $0 ]; then sh $0; fi", "/opt/codecard/build/warm.sh"],
-            capture_output=True,
-            check=False,
-            cwd="/",
-            **identity,
-        )
-        if done.returncode != 0:
-            return None
+        command = ["sh", "-c", "if [ -e $0 ]; then sh $0; fi", "/opt/codecard/build/warm.sh"]
+        if _run(walls, command, identity).returncode != 0:
+            return False
         with contextlib.suppress(OSError):  # another codecard may have been faster
             made.rename(folder)
-    return folder
+    return True
 
 
 def _walls(
@@ -152,25 +140,21 @@ def _identity() -> dict[str, Any]:
     return {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def _run_inside(command: list[str], language: str = "") -> subprocess.CompletedProcess[str]:
+def _run(walls: list[str], command: list[str], identity: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_walls(language=language), "--", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        **_identity(),
-    )
+        [*walls, "--", *command],
+        capture_output=True, text=True, errors="replace", check=False, cwd="/", **identity,
+    )  # fmt: skip
 
 
 class BubblewrapSlot:
     """One warm set of namespaces, with the agent as its pid 1."""
 
-    def __init__(self, language: str, image: Image) -> None:
+    def __init__(self, image: Image) -> None:
         door = Door()
-        self._cgroup = Cgroup.make(_SLOT_LIMITS.memory_bytes, _SLOT_LIMITS.pids)
-        warm = _warm_folder(language, image.digest) if image.warm else None
-        walls = _walls(door=door.folder, cgroup=self._cgroup, language=language, warm=warm)
+        self._cgroup = Cgroup.make(SLOT_LIMITS.memory_bytes, SLOT_LIMITS.pids)
+        warm = _warm_folder(image.language, image.digest) if image.warm else None
+        walls = _walls(door=door.folder, cgroup=self._cgroup, language=image.language, warm=warm)
         try:
             self._process = subprocess.Popen(
                 [*walls, "--", *agent_command()],
@@ -178,7 +162,8 @@ class BubblewrapSlot:
             )  # fmt: skip
             if self._cgroup:
                 self._cgroup.add(self._process.pid)
-            self._channel = Channel(door.accept(30, self._alive), held=_SLOT_LIMITS if self._cgroup else None)
+            agent = door.accept(30, lambda: self._process.poll() is None)
+            self._channel = Channel(agent, held=SLOT_LIMITS if self._cgroup else None)
             if self._cgroup:
                 self._cgroup.add_children_of(self._process.pid)
         except (OSError, SlotDied) as error:
@@ -186,9 +171,6 @@ class BubblewrapSlot:
             raise SlotDied(f"bwrap: {error} {said}".strip()) from error
         finally:
             door.shut()
-
-    def _alive(self) -> bool:
-        return self._process.poll() is None
 
     def run(self, request: StageRequest) -> StageAnswer:
         return self._channel.run(request)

@@ -14,6 +14,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ LAUNCH = "import sys; sys.path.insert(0, '/codecard'); from inside.agent import 
 SOCKET_NAME = "socket"
 MAX_HEADER = 1 << 20
 MAX_BLOBS = 1 << 28
+SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)
+"""Of the walls around a slot: the default memory and process counts."""
 KILLED = ("", "cpu", "wall", "memory", "output", "server")
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -75,19 +78,15 @@ class Door:
         self._listener.listen(1)
 
     def accept(self, timeout_s: float, still_alive: Callable[[], bool]) -> socket.socket:
-        """The agent's connection. The door is shut behind it, so that no program can come through."""
+        """The agent's connection. The door has to be shut behind it, so that no program can come through."""
         self._listener.settimeout(0.2)
-        try:
-            for _ in range(max(1, int(timeout_s / 0.2))):
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = self._listener.accept()
-                    connection.settimeout(None)
-                    return connection
-                if not still_alive():
-                    raise SlotDied("the slot ended before its agent called")
-            raise SlotDied(f"the slot's agent did not call within {timeout_s:.0f} s")
-        finally:
-            self.shut()
+        for _ in range(max(1, int(timeout_s / 0.2))):
+            with contextlib.suppress(TimeoutError):
+                connection, _ = self._listener.accept()
+                return connection
+            if not still_alive():
+                raise SlotDied("the slot ended before its agent called")
+        raise SlotDied(f"the slot's agent did not call within {timeout_s:.0f} s")
 
     def shut(self) -> None:
         self._listener.close()
@@ -108,39 +107,31 @@ class Channel:
     def run(self, request: StageRequest) -> StageAnswer:
         limits = request.limits
         message: dict[str, Any] = {
-            "command": list(request.command),
-            "server": list(request.server),
+            "command": request.command,
+            "server": request.server,
             "server_kind": request.server_kind,
             "files": list(request.files),
             "env": ENVIRONMENT,
-            "collect": list(request.collect),
+            "collect": request.collect,
             "proof": request.proof,
             "limits": {
-                "cpu_s": limits.cpu_s,
-                "wall_s": limits.wall_s,
-                "memory_bytes": limits.memory_bytes,
-                "open_files": limits.open_files,
-                "file_bytes": limits.file_bytes,
-                "output_bytes": limits.output_bytes,
+                **asdict(limits),
                 "rlimit_pids": 0 if self._held and limits.pids >= self._held.pids else limits.pids,
                 # in a group with a share of its own this slows nothing, and the agent stays awake beside a bomb
                 "nice": 10 if self._held else 0,
                 "watch_memory": not self._held or limits.memory_bytes < self._held.memory_bytes,
             },
         }
-        self._send(message, list(request.files.values()))
+        try:
+            send(self._connection, message, list(request.files.values()))
+        except OSError as error:
+            raise SlotDied(f"the agent is gone: {error}") from error
         # ten wall limits is the agent's own longest patience under load; beyond it the agent itself is stuck
         answer, blobs = self._receive(timeout_s=limits.wall_s * 10 + 30)
         try:
             return _answer(answer, blobs)
         except (KeyError, TypeError, ValueError) as error:
             raise ProtocolBroken(f"the agent's answer makes no sense: {error!r}") from error
-
-    def _send(self, message: dict[str, Any], blobs: list[bytes]) -> None:
-        try:
-            send(self._connection, message, blobs)
-        except OSError as error:
-            raise SlotDied(f"the agent is gone: {error}") from error
 
     def _receive(self, timeout_s: float) -> tuple[dict[str, Any], list[bytes]]:
         self._connection.settimeout(timeout_s)

@@ -7,27 +7,14 @@ import os
 import socket
 from typing import Any
 
-from codecard.model import InfrastructureError, Stage, StageLimits
-from codecard.sandbox.channel import INSIDE, Channel, Door, agent_command, own_user
-from codecard.sandbox.images import image_name, read_version
+from codecard.languages import find_language
+from codecard.model import InfrastructureError, Stage
+from codecard.sandbox.channel import INSIDE, SLOT_LIMITS, Channel, Door, agent_command, own_user
+from codecard.sandbox.images import image_name
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
 
 START_ENGINE = "start a Docker engine (on a machine without systemd: scripts/start-docker) or use --sandbox bwrap"
 OWNER_LABEL = "codecard.owner"
-_SLOT_LIMITS = StageLimits(cpu_s=0, wall_s=0)  # the walls of a slot: the default memory and process counts
-
-
-def connect() -> Any:
-    """A client of the local engine. Raises InfrastructureError when none answers."""
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env(timeout=60)
-        client.ping()
-    except DockerException as error:
-        raise InfrastructureError(f"no Docker engine answers ({_first_line(error)}); {START_ENGINE}") from error
-    return client
 
 
 def _first_line(error: object) -> str:
@@ -35,20 +22,26 @@ def _first_line(error: object) -> str:
 
 
 class DockerSandbox:
+    """Raises InfrastructureError when no local engine answers."""
+
     name = "docker"
 
     def __init__(self) -> None:
-        self._client = connect()
+        import docker
+        from docker.errors import DockerException
+
+        try:
+            self._client = docker.from_env(timeout=60)
+            self._client.ping()
+        except DockerException as error:
+            raise InfrastructureError(f"no Docker engine answers ({_first_line(error)}); {START_ENGINE}") from error
         self._images: dict[str, Image] = {}
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._remove_strays()
 
     def image(self, language: str) -> Image:
-        if language not in self._images:
-            self._images[language] = self._inspect(language)
-        return self._images[language]
-
-    def _inspect(self, language: str) -> Image:
+        if language in self._images:
+            return self._images[language]
         from docker.errors import DockerException, ImageNotFound
 
         try:
@@ -59,7 +52,12 @@ class DockerSandbox:
             ) from None
         except DockerException as error:
             raise InfrastructureError(f"the Docker engine failed ({_first_line(error)}); {START_ENGINE}") from error
-        return Image(language=language, digest=found.id, version=read_version(self._client, found.id, language))
+        command = list(find_language(language).toolchain.version)
+        printed: bytes = self._client.containers.run(
+            found.id, command, network_mode="none", remove=True, user="65534:65534"
+        )
+        version = printed.decode("utf-8", "replace").partition("\n")[0].strip()
+        return self._images.setdefault(language, Image(language=language, digest=found.id, version=version))
 
     def open_slot(self, language: str, stage: Stage) -> DockerSlot:
         return DockerSlot(self._client, self.image(language), self.owner)
@@ -97,9 +95,9 @@ class DockerSlot:
                 user=f"{user}:{user}",
                 cap_drop=["ALL"],
                 security_opt=["no-new-privileges"],
-                mem_limit=_SLOT_LIMITS.memory_bytes,
-                memswap_limit=_SLOT_LIMITS.memory_bytes,
-                pids_limit=_SLOT_LIMITS.pids,
+                mem_limit=SLOT_LIMITS.memory_bytes,
+                memswap_limit=SLOT_LIMITS.memory_bytes,
+                pids_limit=SLOT_LIMITS.pids,
                 ipc_mode="private",
                 hostname="sandbox",
                 log_config={"Type": "none"},
@@ -113,7 +111,7 @@ class DockerSlot:
                 },
             )
             self._container.start()
-            self._channel = Channel(door.accept(30, self._alive), held=_SLOT_LIMITS)
+            self._channel = Channel(door.accept(30, self._alive), held=SLOT_LIMITS)
         except (DockerException, OSError) as error:  # OSError: the HTTP client's own, when the engine is gone
             self._remove()
             raise SlotDied(f"docker: {_first_line(error)}") from error
@@ -136,8 +134,7 @@ class DockerSlot:
         return self._channel.run(request)
 
     def close(self) -> None:
-        if hasattr(self, "_channel"):
-            self._channel.close()
+        self._channel.close()
         self._remove()
 
     def _remove(self) -> None:

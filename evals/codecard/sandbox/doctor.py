@@ -7,13 +7,13 @@ open.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from codecard.model import Execution, InfrastructureError, Limits, StageLimits, Verdict
-from codecard.sandbox import host
 from codecard.sandbox.executor import Executor
-from codecard.sandbox.host import HostFactor, measure_host_factor
+from codecard.sandbox.host import LANGUAGE, HostFactor, measure_host_factor
 from codecard.sandbox.known import known_programs
 from codecard.sandbox.port import Sandbox, SlotDied
 from codecard.sandbox.stages import Job
@@ -22,7 +22,6 @@ LIMITS = Limits(
     run=StageLimits(cpu_s=5, wall_s=10, memory_bytes=512 * 1024**2, output_bytes=1024**2),
     build=StageLimits(cpu_s=60, wall_s=120),
 )
-_REFUSED = (Verdict.RUNTIME_ERROR,)
 EXPECTED: dict[str, tuple[Verdict, ...]] = {
     "good": (Verdict.PASSED,),
     "wrong": (Verdict.WRONG,),
@@ -33,8 +32,8 @@ EXPECTED: dict[str, tuple[Verdict, ...]] = {
     "memory": (Verdict.MEMORY,),
     "forks": (Verdict.TIMEOUT, Verdict.MEMORY, Verdict.RUNTIME_ERROR),
     "floods": (Verdict.OUTPUT_LIMIT,),
-    "network": _REFUSED,
-    "writes_outside": _REFUSED,
+    "network": (Verdict.RUNTIME_ERROR,),
+    "writes_outside": (Verdict.RUNTIME_ERROR,),
 }
 """The verdicts that each kind of program may get. Who starts processes or threads without end meets a limit, but
 which one first is a matter of the machine."""
@@ -92,33 +91,26 @@ def diagnose(
     findings = [_toolchain(sandbox, language) for language in languages]
     kinds = SHORT if short else tuple(EXPECTED)
     jobs = [
-        Job(tag=f"{found.language} {kind}", program=known_programs(found.language)[kind], limits=limits[found.language])
+        Job(tag=f"{program.language} {kind}", program=program, limits=limits[program.language])
         for found in findings
         if found.fine
-        for kind in kinds
-        if kind in known_programs(found.language)
+        for kind, program in known_programs(found.language).items()
+        if kind in kinds
     ]
     try:
         with contextlib.nullcontext(executor) if executor else Executor(sandbox) as pool:
             findings += [_judged(str(job.tag), execution) for job, execution in pool.execute(jobs)]
     except InfrastructureError as error:
         findings.append(Finding(language="", kind="sandbox", fine=False, expected="starts", seen=str(error)))
-    order = ["toolchain", *EXPECTED]
-    places = {found: (_place(languages, found.language), _place(order, found.kind)) for found in findings}
     measured = None
-    if not short and any(found.fine and (found.language, found.kind) == (host.LANGUAGE, "good") for found in findings):
+    if not short and any(found.fine and (found.language, found.kind) == (LANGUAGE, "good") for found in findings):
         try:
             measured = measure_host_factor(sandbox)
         except (SlotDied, InfrastructureError) as error:
-            findings.append(
-                Finding(language=host.LANGUAGE, kind="sandbox", fine=False, expected="starts", seen=str(error))
-            )
-    findings.sort(key=lambda found: places.get(found, (-1, 0)))
+            findings.append(Finding(language=LANGUAGE, kind="sandbox", fine=False, expected="starts", seen=str(error)))
+    order = list(itertools.product(languages, ("toolchain", *EXPECTED)))
+    findings.sort(key=lambda found: order.index((found.language, found.kind)) if found.kind != "sandbox" else -1)
     return Diagnosis(sandbox=sandbox.name, findings=tuple(findings), host=measured)
-
-
-def _place(order: tuple[str, ...] | list[str], name: str) -> int:
-    return order.index(name) if name in order else -1
 
 
 def _toolchain(sandbox: Sandbox, language: str) -> Finding:
@@ -126,9 +118,8 @@ def _toolchain(sandbox: Sandbox, language: str) -> Finding:
         image = sandbox.image(language)
     except InfrastructureError as error:
         return Finding(language=language, kind="toolchain", fine=False, expected="there", seen=str(error))
-    return Finding(
-        language=language, kind="toolchain", fine=True, expected="there", seen=image.version, detail=image.digest
-    )
+    seen, detail = image.version, image.digest
+    return Finding(language=language, kind="toolchain", fine=True, expected="there", seen=seen, detail=detail)
 
 
 def _judged(tag: str, execution: Execution) -> Finding:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from codecard.model import Execution, InfrastructureError, Stage, Verdict, content_key
 from codecard.sandbox.known import GENEROUS, known_programs
 from codecard.sandbox.port import ProtocolBroken, Sandbox, Slot, SlotDied
-from codecard.sandbox.stages import Job, Stages
+from codecard.sandbox.stages import Job, Slots, Stages
 
 ATTEMPTS = 3
 REMEMBERED = 4096
@@ -29,6 +29,9 @@ TWINS_ASIDE = 64
 """Identical programs that may wait for the one that is running; more of them are run, too."""
 OPENING_DELAYS_S = (0.5, 1, 2, 4, 8, 16)
 """Waits before another try to open a slot: an engine that restarts is back by then."""
+
+Done = tuple[Job, Execution] | BaseException | None
+"""What a worker hands over: an execution, what it failed of, or its end."""
 
 
 class Executor:
@@ -45,7 +48,7 @@ class Executor:
         self._memory: OrderedDict[str, Execution] = OrderedDict()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._slots: list[dict[tuple[str, Stage], Slot]] = [{} for _ in range(self.workers)]
+        self._slots: list[Slots] = [{} for _ in range(self.workers)]
 
     def __enter__(self) -> Executor:
         return self
@@ -53,15 +56,18 @@ class Executor:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for slots in self._slots:
-            _close_all(slots)
+            for slot in list(slots.values()):
+                with contextlib.suppress(Exception):
+                    slot.close()
+            slots.clear()
 
     def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Execution]]:
         """Executions as they finish, in any order. Pulls jobs only as fast as they are run."""
         source, lock = iter(jobs), threading.Lock()
         twins: dict[str, list[Job]] = {}
-        done: queue.Queue[tuple[Job, Execution] | BaseException | None] = queue.Queue(maxsize=2 * self.workers)
+        done: queue.Queue[Done] = queue.Queue(maxsize=2 * self.workers)
 
-        def work(slots: dict[tuple[str, Stage], Slot]) -> None:
+        def work(slots: Slots) -> None:
             try:
                 while not self._stop.is_set():
                     with lock:
@@ -75,10 +81,9 @@ class Executor:
             finally:
                 self._put(done, None)
 
-        threads = [threading.Thread(target=work, args=(slots,), daemon=True) for slots in self._slots]
-        for thread in threads:
-            thread.start()
-        running = len(threads)
+        for slots in self._slots:
+            threading.Thread(target=work, args=(slots,), daemon=True).start()
+        running = self.workers
         try:
             while running:
                 item = done.get()
@@ -92,17 +97,15 @@ class Executor:
             if running:
                 self._stop.set()
 
-    def _put(self, done: queue.Queue[tuple[Job, Execution] | BaseException | None], item: object) -> None:
+    def _put(self, done: queue.Queue[Done], item: Done) -> None:
         while True:
             with contextlib.suppress(queue.Full):
-                done.put(item, timeout=0.2)  # type: ignore[arg-type]
+                done.put(item, timeout=0.2)
                 return
             if self._stop.is_set():
                 return
 
-    def _run_once(
-        self, slots: dict[tuple[str, Stage], Slot], job: Job, twins: dict[str, list[Job]]
-    ) -> Iterator[tuple[Job, Execution]]:
+    def _run_once(self, slots: Slots, job: Job, twins: dict[str, list[Job]]) -> Iterator[tuple[Job, Execution]]:
         """The execution of this very program under these limits, made now or remembered, for the job and for those
         that came meanwhile; nothing where another worker has it at hand and will answer for both."""
         key = content_key([job.program.key, job.limits.key])
@@ -133,14 +136,13 @@ class Executor:
         for twin in waiting:
             yield from [(twin, execution)] if not execution.verdict.void else self._run_once(slots, twin, twins)
 
-    def _run(self, slots: dict[tuple[str, Stage], Slot], job: Job) -> Execution:
+    def _run(self, slots: Slots, job: Job) -> Execution:
         reason, repeat, ours = "", False, False
         for attempt in range(1, ATTEMPTS + 1):
-            alone = attempt == ATTEMPTS or repeat
             if self._stop.is_set():
                 raise SlotDied("the executor is closing")
             try:
-                with self._turns.alone() if alone else self._turns.together():
+                with self._turns.take(alone=repeat or attempt == ATTEMPTS):
                     execution, again = Stages(self._open, self.sandbox, slots, job, plain=self.plain).go()
             except SlotDied as error:
                 reason, ours = str(error), ours or isinstance(error, ProtocolBroken)
@@ -161,11 +163,11 @@ class Executor:
             reason=f"its sandbox ended {ATTEMPTS} times: {reason}" if blamed else reason,
         )
 
-    def _known_good_passes(self, slots: dict[tuple[str, Stage], Slot], language: str) -> bool:
+    def _known_good_passes(self, slots: Slots, language: str) -> bool:
         """Whether the sandbox is sound right now: the last attempt left no slot, so these are fresh ones."""
         good = Job(tag=None, program=known_programs(language)["good"], limits=GENEROUS)
         try:
-            with self._turns.alone():
+            with self._turns.take(alone=True):
                 execution, _ = Stages(self._open, self.sandbox, slots, good, plain=True).go()
         except SlotDied:
             return False
@@ -188,37 +190,22 @@ class Turns:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._together = 0
+        self._running = 0
         self._alone = False
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def take(self, *, alone: bool) -> Iterator[None]:
         with self._condition:
             self._condition.wait_for(lambda: not self._alone)
-            self._together += 1
+            if alone:
+                self._alone = True  # nobody else begins from here on
+                self._condition.wait_for(lambda: self._running == 0)
+            self._running += 1
         try:
             yield
         finally:
             with self._condition:
-                self._together -= 1
+                self._running -= 1
+                if alone:
+                    self._alone = False
                 self._condition.notify_all()
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        with self._condition:
-            self._condition.wait_for(lambda: not self._alone)
-            self._alone = True
-            self._condition.wait_for(lambda: self._together == 0)
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._alone = False
-                self._condition.notify_all()
-
-
-def _close_all(slots: dict[tuple[str, Stage], Slot]) -> None:
-    for slot in list(slots.values()):
-        with contextlib.suppress(Exception):
-            slot.close()
-    slots.clear()

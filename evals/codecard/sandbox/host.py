@@ -7,13 +7,13 @@ Measured as the CPU seconds of a fixed piece of interpreter work inside the sand
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from codecard.model import Stage, StageLimits
+from codecard.files import make_dir, read_json, write_json
+from codecard.model import Stage, StageLimits, UsageError
 from codecard.paths import cache_dir
 from codecard.sandbox.port import Sandbox, StageRequest
 
@@ -63,16 +63,16 @@ def factor_of(seconds: float) -> float:
 
 def store_host_factor(measured: HostFactor) -> Path:
     path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(measured), indent=1) + "\n", "utf-8")
+    make_dir(path.parent)
+    write_json(path, asdict(measured))
     return path
 
 
 def stored_host_factor() -> float:
     """What `codecard doctor` measured on this kind of machine; 1 where it never did."""
     try:
-        factor = float(json.loads(_path().read_text("utf-8"))["factor"])
-    except (OSError, ValueError, KeyError, TypeError):
+        factor = float(read_json(_path())["factor"])
+    except (UsageError, ValueError, KeyError, TypeError):
         return 1.0
     return factor if math.isfinite(factor) and factor >= 1 else 1.0
 

@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from codecard.languages import find_language
 from codecard.model import InfrastructureError
@@ -22,14 +21,6 @@ RECIPE_LABEL = "codecard.recipe"
 
 def image_name(language: str) -> str:
     return f"codecard-{language}:latest"
-
-
-def read_version(client: Any, digest: str, name: str) -> str:
-    """First line of what the toolchain prints of itself, inside the image."""
-    output: bytes = client.containers.run(
-        digest, list(find_language(name).toolchain.version), network_mode="none", remove=True, user="65534:65534"
-    )
-    return (output.decode("utf-8", "replace").splitlines() or [""])[0].strip()
 
 
 def _ingredients(language: str) -> dict[str, Path]:
@@ -69,8 +60,8 @@ def build(languages: list[str], say: Callable[[str], None]) -> None:
                 target = Path(context) / name
                 target.parent.mkdir(exist_ok=True, parents=True)
                 shutil.copy(path, target)
-            _docker(
-                "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
+            _checked(
+                "docker", "build", "--quiet", "--network", "host", "--build-arg", f"BASE={base}",
                 "--build-arg", f"LANGUAGE={language}", "--label", f"{RECIPE_LABEL}={recipe_hash(language)}",
                 "--tag", image_name(language), context,
             )  # fmt: skip
@@ -80,7 +71,7 @@ def _base(say: Callable[[str], None]) -> str:
     if _have(LOCAL_BASE):
         return LOCAL_BASE
     say(f"{REGISTRY_BASE} …")
-    if _have(REGISTRY_BASE) or _try("docker", "pull", "--quiet", REGISTRY_BASE):
+    if _have(REGISTRY_BASE) or _run("docker", "pull", "--quiet", REGISTRY_BASE).returncode == 0:
         return REGISTRY_BASE
     if shutil.which("mmdebstrap") is None:
         raise InfrastructureError(
@@ -90,12 +81,12 @@ def _base(say: Callable[[str], None]) -> str:
     with tempfile.TemporaryDirectory(prefix="codecard-base-") as folder:
         archive = Path(folder) / "base.tar"
         _checked("mmdebstrap", "--quiet", "--variant=minbase", SUITE, str(archive))
-        _docker("import", str(archive), LOCAL_BASE)
+        _checked("docker", "import", str(archive), LOCAL_BASE)
     return LOCAL_BASE
 
 
 def _have(image: str) -> bool:
-    return _try("docker", "image", "inspect", image)
+    return _run("docker", "image", "inspect", image).returncode == 0
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -103,14 +94,6 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise InfrastructureError(f"no {command[0]} command; on Debian: apt-get install docker.io iptables") from None
-
-
-def _try(*command: str) -> bool:
-    return _run(*command).returncode == 0
-
-
-def _docker(*arguments: str) -> None:
-    _checked("docker", *arguments)
 
 
 def _checked(*command: str) -> None:

@@ -102,7 +102,6 @@ class RayExecutor:
         self._pool = sandbox.pool
 
     def execute(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Execution]]:
-        """Executions as they finish, in any order. Pulls jobs only as fast as they are run."""
         source = _Stream(jobs)
         try:
             yield from self._pool.run(source)

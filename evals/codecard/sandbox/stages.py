@@ -1,14 +1,20 @@
-"""Build and run of one program: the warm way where there is one, the plain commands wherever it does not settle it."""
+"""Build and run of one program: the warm way where there is one, the plain commands wherever it does not settle it.
+
+The proof that the tests ran to their end is a statement, planted after the last assertion, that makes a file. The
+file's name is drawn anew for every execution, so nothing that a program prints or exits with can stand for it. What
+this does not claim: a program that knows codecard and searches its own text or memory for the name can forge it,
+because tests and completion share one process in every MultiPL-E language.
+"""
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codecard.languages import Toolchain, find_language
-from codecard.model import Execution, Limits, Program, Stage, Verdict
-from codecard.sandbox import proof
+from codecard.model import Execution, Limits, Program, Stage, StageLimits, Verdict
 from codecard.sandbox.port import Sandbox, Slot, SlotDied, StageAnswer, StageRequest
 from codecard.sandbox.verdicts import build_verdict, compiler_rejected, run_verdict, worth_repeating
 
@@ -22,6 +28,18 @@ class Job:
     tag: object
     program: Program
     limits: Limits
+
+
+def new_name() -> str:
+    return f".{secrets.token_hex(16)}"
+
+
+def planted(program: Program, name: str) -> str:
+    """The program's source with the proof in it; unchanged where no place for it is known."""
+    if program.proof_at is None:
+        return program.source
+    statement = find_language(program.language).proof.statement.format(path=f"/tmp/{name}")  # noqa: S108 - the sandbox's scratch
+    return program.source[: program.proof_at] + statement + program.source[program.proof_at :]
 
 
 class Stages:
@@ -38,11 +56,11 @@ class Stages:
     def go(self) -> tuple[Execution, bool]:
         """The execution, and whether it is worth repeating alone. Raises SlotDied."""
         program, limits = self.job.program, self.job.limits
-        name = proof.new_name()
-        files = {self.tools.source: proof.planted(program, name).encode("utf-8", "surrogatepass")}
+        name = new_name()
+        files = {self.tools.source: planted(program, name).encode("utf-8", "surrogatepass")}
         if self.tools.build:
             assert limits.build is not None
-            built = self._build(files)
+            built = self._build(files, limits.build)
             failed = build_verdict(built)
             if failed:
                 again = worth_repeating(built, failed, limits.build.cpu_s, limits.build.wall_s)
@@ -53,27 +71,18 @@ class Stages:
         again = worth_repeating(ran, verdict, limits.run.cpu_s, limits.run.wall_s)
         return self._execution(ran, verdict, Stage.RUN), again
 
-    def _build(self, files: dict[str, bytes]) -> StageAnswer:
+    def _build(self, files: dict[str, bytes], limits: StageLimits) -> StageAnswer:
         """A warm build counts when it succeeds; of what fails, what the compiler rejects, where it is trusted."""
-        tools, warm, limits = self.tools, self.tools.warm, self.job.limits.build
-        assert limits is not None
+        tools, warm = self.tools, self.tools.warm
+        plain = StageRequest(command=tools.build, files=files, limits=limits, collect=tools.artifacts)
         if self.warm and (warm.build or warm.build_server) and self._fits(files[tools.source]):
-            request = StageRequest(
-                command=warm.build,
-                files=files,
-                limits=limits,
-                collect=tools.artifacts,
-                server=warm.build_server,
-                server_kind=warm.build_kind,
-            )
-            answer = self._stage(Stage.BUILD, request)
+            served = replace(plain, command=warm.build, server=warm.build_server, server_kind=warm.build_kind)
+            answer = self._stage(Stage.BUILD, served)
             if build_verdict(answer) is None and answer.files:
                 return answer
             if warm.build_failure_counts and compiler_rejected(answer):
                 return answer
-        return self._stage(
-            Stage.BUILD, StageRequest(command=tools.build, files=files, limits=limits, collect=tools.artifacts)
-        )
+        return self._stage(Stage.BUILD, plain)
 
     def _fits(self, source: bytes) -> bool:
         warm = self.tools.warm
@@ -82,21 +91,14 @@ class Stages:
 
     def _run(self, files: dict[str, bytes], name: str) -> StageAnswer:
         warm, limits, options = self.tools.warm, self.job.limits.run, self.job.program.options
+        plain = StageRequest(command=self.tools.run_command(options), files=files, limits=limits, proof=name)
         command = warm.run_command(options, limits)
         if self.warm and (command or warm.run_server):
-            request = StageRequest(
-                command=command,
-                files=files,
-                limits=limits,
-                proof=name,
-                server=warm.run_server,
-                server_kind="fork" if warm.run_server else "",
-            )
-            answer = self._stage(Stage.RUN, request)
+            kind = "fork" if warm.run_server else ""
+            answer = self._stage(Stage.RUN, replace(plain, command=command, server=warm.run_server, server_kind=kind))
             if answer.killed != "server" and answer.killed not in warm.doubted:
                 return answer
-        command = self.tools.run_command(options)
-        return self._stage(Stage.RUN, StageRequest(command=command, files=files, limits=limits, proof=name))
+        return self._stage(Stage.RUN, plain)
 
     def _stage(self, stage: Stage, request: StageRequest) -> StageAnswer:
         where = (self.language, stage)
@@ -112,8 +114,7 @@ class Stages:
         return answer
 
     def _discard(self, where: tuple[str, Stage]) -> None:
-        slot = self.slots.pop(where, None)
-        if slot is not None:
+        if slot := self.slots.pop(where, None):
             slot.close()
 
     def _execution(self, answer: StageAnswer, verdict: Verdict, stage: Stage) -> Execution:

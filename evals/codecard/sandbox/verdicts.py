@@ -71,15 +71,12 @@ def _assertion_failed(answer: StageAnswer, printed: Verdicts) -> bool:
 
 def _unparsed(answer: StageAnswer, printed: Verdicts) -> bool:
     """Its runtime names the program's own file as the place, and nothing of the program has run."""
-    if not printed.unparsed:
-        return False
+    said = answer.stderr
     if printed.reported_on == "both":
-        said = answer.stderr or answer.stdout
+        said = said or answer.stdout
     elif answer.stdout:
         return False
-    else:
-        said = answer.stderr
-    return all(pattern.search(said) for pattern in printed.unparsed)
+    return bool(printed.unparsed) and all(pattern.search(said) for pattern in printed.unparsed)
 
 
 def worth_repeating(answer: StageAnswer, verdict: Verdict, limit_cpu_s: float, limit_wall_s: float) -> bool:

@@ -26,6 +26,7 @@ _WORDS = {
     "current_time": "(frozen.now()::timetz)",
     "localtime": "(frozen.now()::time)",
 }
+_WHEEL_LIBRARY = "vendor/libfaketime/src/libfaketime.so.1"
 _SYSTEM_LIBRARIES = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib64/faketime/libfaketime.so.1")
 
 
@@ -33,15 +34,10 @@ def faketime_library() -> Path | None:
     """libfaketime as the system or the wheel has it; None where it cannot be preloaded (not on Linux)."""
     if sys.platform != "linux":
         return None
-    for pattern in _SYSTEM_LIBRARIES:
-        if found := sorted(glob.glob(pattern)):
-            return Path(found[0])
-    spec = importlib.util.find_spec("libfaketime")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        library = Path(place) / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-        if library.is_file():
-            return library
-    return None
+    found = [Path(place) for pattern in _SYSTEM_LIBRARIES for place in sorted(glob.glob(pattern))]
+    if spec := importlib.util.find_spec("libfaketime"):
+        found += [Path(place) / _WHEEL_LIBRARY for place in spec.submodule_search_locations or ()]
+    return next((library for library in found if library.is_file()), None)
 
 
 def faketime_environment(library: Path, day: date) -> dict[str, str]:
@@ -50,19 +46,15 @@ def faketime_environment(library: Path, day: date) -> dict[str, str]:
 
 def frozen_schema(day: date) -> str:
     """SQL that makes the schema of the second way."""
-    noon = f"timestamptz '{day.isoformat()} 12:00:00+00'"
+    noon = f"timestamptz ''{day.isoformat()} 12:00:00+00''"
     names = ("now", "transaction_timestamp", "statement_timestamp", "clock_timestamp")
-    functions = [f"FUNCTION frozen.{name}() RETURNS timestamptz AS 'SELECT {_quoted(noon)}'" for name in names]
+    functions = [f"FUNCTION frozen.{name}() RETURNS timestamptz AS 'SELECT {noon}'" for name in names]
     functions += [
         f"FUNCTION frozen.age({kind}) RETURNS interval AS 'SELECT pg_catalog.age(frozen.now()::date::{kind}, $1)'"
         for kind in ("timestamp", "timestamptz")
     ]
     made = "\n".join(f"CREATE {function} LANGUAGE sql STABLE;" for function in functions)
     return f"CREATE SCHEMA frozen;\n{made}"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 def rewrite(sql: str) -> str:

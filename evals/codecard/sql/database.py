@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,11 +13,11 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from codecard.model import GoldSql, InfrastructureError, Problem, UsageError, Verdict
+from codecard.sql import DatabaseOptions
 from codecard.sql import reference as by_reference
 from codecard.sql import strict as by_strict
-from codecard.sql.build import content_hash, terminate
-from codecard.sql.gold import GoldResult, gold_result
-from codecard.sql.gold_cache import GoldCache
+from codecard.sql.build import content_hash
+from codecard.sql.gold_cache import GoldCache, GoldResult
 from codecard.sql.rows import Rows
 from codecard.sql.session import Caps, ConnectionLost, Outcome, Result, Session, Watchdog
 
@@ -63,11 +64,6 @@ class SqlOutcome:
     @property
     def void(self) -> bool:
         return self.outcome is Outcome.VOID
-
-    @property
-    def differs(self) -> bool:
-        """Whether the two comparers disagree."""
-        return self.reference_passed != self.strict_passed
 
     def passed(self, comparer: str) -> bool | None:
         """By the comparer of a profile: `reference`, `strict` or `robust`."""
@@ -121,20 +117,19 @@ class Access:
 class Database:
     """Judges queries, from any number of threads, up to `workers` at a time."""
 
-    def __init__(
-        self, access: Access, *, facts: Mapping[str, object], cache: GoldCache, workers: int, timeout_s: float
-    ) -> None:
-        self.facts = dict(facts)
+    def __init__(self, access: Access, options: DatabaseOptions, facts: Mapping[str, str], golds: GoldCache) -> None:
+        self.facts = facts
         """All that a verdict depends on besides the query: the same facts, the same verdicts."""
         self.started = Started()
-        self.workers = workers
-        self._timeout_s = timeout_s
+        self.workers = options.workers
+        self._timeout_s = options.timeout_s
         self._access = access
-        self._golds = cache
+        self._names = {*access.databases, *itertools.chain.from_iterable(access.copies.values())}
+        self._golds = golds
         self._idle: dict[str, list[Session]] = {}
         self._open = 0
         self._lock = threading.Lock()
-        self._turn = threading.BoundedSemaphore(workers)
+        self._turn = threading.BoundedSemaphore(self.workers)
         self._watchdog = Watchdog(self._kill)
 
     def close(self) -> None:
@@ -149,9 +144,7 @@ class Database:
 
         Raises InfrastructureError where a gold of ours cannot be run, which is no verdict on the query.
         """
-        gold = problem.checker
-        if not isinstance(gold, GoldSql):
-            raise UsageError(f"{problem.id}: not a question with gold SQL")
+        gold = _gold_of(problem)
         began = time.monotonic()
         try:
             outcome = self._judge(gold, sql)
@@ -171,12 +164,11 @@ class Database:
         caps = Caps(rows=max(10_000, 2 * max(len(found.rows.rows) for found in golds)))
         result = self._run(gold.database, sql, caps)
         if result.rows is None:
-            failed = result.outcome is Outcome.VOID
             return SqlOutcome(
                 outcome=result.outcome,
-                reference_passed=None if failed else False,
-                strict_passed=None if failed else False,
-                robust_passed=False if self._access.copies and not failed else None,
+                reference_passed=False,
+                strict_passed=False,
+                robust_passed=False if self._access.copies else None,
                 reason=result.message,
                 sqlstate=result.sqlstate,
             )
@@ -201,9 +193,7 @@ class Database:
         sent = by_reference.driver_text(sql)
         if sent is None:
             return by_reference.ReferenceVerdict(False, False, "TypeError")
-        found: Rows | None = rows
-        if sent != sql:
-            found = self._run(gold.database, sent, caps).rows
+        found = rows if sent == sql else self._run(gold.database, sent, caps).rows
         if found is None:
             return by_reference.ReferenceVerdict(False, False, "DatabaseError")
         return by_reference.compare(gold, [known.rows for known in golds], sql, found)
@@ -211,7 +201,11 @@ class Database:
     def _robust(self, gold: GoldSql, sql: str) -> tuple[bool, str]:
         """Whether the query is right on every perturbed copy as well; a copy on which no gold runs says nothing."""
         for at, copy in enumerate(self._access.copies.get(gold.database, ()), start=1):
-            golds = self._golds_that_run(copy, gold.queries)
+            golds = []
+            for query in gold.queries:
+                # a gold may divide by a number that the perturbation has made zero
+                with contextlib.suppress(InfrastructureError):
+                    golds.append(self._gold(copy, query))
             if not golds:
                 continue
             result = self._run(copy, sql, Caps())
@@ -223,14 +217,6 @@ class Database:
                 return False, f"on perturbed copy {at}: {verdict.why}"
         return True, ""
 
-    def _golds_that_run(self, copy: str, queries: Sequence[str]) -> list[GoldResult]:
-        """A gold may divide by a number that a perturbation has made zero."""
-        found = []
-        for query in queries:
-            with contextlib.suppress(InfrastructureError):
-                found.append(self._gold(copy, query))
-        return found
-
     # ------------------------------------------------------------ golds
 
     def _gold(self, database: str, query: str) -> GoldResult:
@@ -240,26 +226,28 @@ class Database:
                 raise InfrastructureError(f"gold query on {database} failed: {result.message}: {query[:80]}")
             return result.rows
 
-        return self._golds.get(database, query, lambda: gold_result(query, run))
+        def find() -> GoldResult:
+            from codecard.sql.gold import gold_result  # loads sqlglot, which stored golds do without
+
+            return gold_result(query, run)
+
+        return self._golds.get(database, query, find)
 
     def check_golds(self, problems: Iterable[Problem]) -> GoldReport:
         """Judges every alternative of every gold against its own question, under both comparers."""
-        checked = [problem for problem in problems if isinstance(problem.checker, GoldSql)]
+        golds = {problem.id: _gold_of(problem) for problem in problems}
         with ThreadPoolExecutor(self.workers) as pool:
-            results = list(pool.map(self._check_gold, checked))
-        pairs = list(zip(checked, results, strict=True))
+            found = dict(zip(golds, pool.map(self._check_gold, golds.values()), strict=True))
         return GoldReport(
-            questions=len(checked),
-            queries=sum(len(p.checker.queries) for p in checked if isinstance(p.checker, GoldSql)),
-            failed={problem.id: failure for problem, (failure, _, _) in pairs if failure},
-            known_bad=tuple(problem.id for problem, (_, empty, _) in pairs if empty),
-            tied=tuple(problem.id for problem, (_, _, tied) in pairs if tied),
+            questions=len(golds),
+            queries=sum(len(gold.queries) for gold in golds.values()),
+            failed={problem: failure for problem, (failure, _, _) in found.items() if failure},
+            known_bad=tuple(problem for problem, (_, empty, _) in found.items() if empty),
+            tied=tuple(problem for problem, (_, _, tied) in found.items() if tied),
         )
 
-    def _check_gold(self, problem: Problem) -> tuple[str, bool, bool]:
+    def _check_gold(self, gold: GoldSql) -> tuple[str, bool, bool]:
         """(failure or "", every gold finds only NULL or nothing, a LIMIT cuts through ties)."""
-        gold = problem.checker
-        assert isinstance(gold, GoldSql)
         failure, empty, tied = "", True, False
         for query in gold.queries:
             try:
@@ -286,7 +274,7 @@ class Database:
 
         Raises ConnectionLost where that fails too.
         """
-        if database not in self._access.databases and database not in self._copies():
+        if database not in self._names:
             raise UsageError(f"unknown database {database!r}; there are {', '.join(self._access.databases)}")
         if self._access.rewrite:
             sql = self._access.rewrite(sql)
@@ -299,32 +287,26 @@ class Database:
                     self._await_recovery(database)
             return self._attempt(database, sql, caps)
 
-    def _copies(self) -> set[str]:
-        return {copy for copies in self._access.copies.values() for copy in copies}
-
     def _attempt(self, database: str, sql: str, caps: Caps) -> Result:
         session = self._lease(database)
         self._watchdog.add(session)
+        kept = False
         try:
             result = session.run(sql, caps)
+            kept = session.reusable and result.outcome not in _HEAVY
+            return result
         except ConnectionLost:
-            self._forget()
             if session.expired and self._access.alive() and self._answers(database):
                 return Result(Outcome.TIMEOUT, message="ran past the statement timeout and was ended")
             raise
-        except BaseException:
-            self._forget()
-            session.close()
-            raise
         finally:
             self._watchdog.remove(session)
-        if session.reusable and result.outcome not in _HEAVY:
-            with self._lock:
-                self._idle.setdefault(database, []).append(session)
-        else:
-            self._forget()
-            session.close()
-        return result
+            if kept:
+                with self._lock:
+                    self._idle.setdefault(database, []).append(session)
+            else:
+                self._forget()
+                session.close()
 
     def _lease(self, database: str) -> Session:
         spare: Session | None = None
@@ -369,5 +351,15 @@ class Database:
         return True
 
     def _kill(self, pid: int) -> None:
-        with contextlib.suppress(psycopg.Error):
-            terminate(self._access.admin("postgres"), pid)
+        server = self._access.admin("postgres")
+        with (
+            contextlib.suppress(psycopg.Error),
+            psycopg.connect(server, autocommit=True, connect_timeout=5) as connection,
+        ):
+            connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+
+def _gold_of(problem: Problem) -> GoldSql:
+    if not isinstance(problem.checker, GoldSql):
+        raise UsageError(f"{problem.id}: not a question with gold SQL")
+    return problem.checker

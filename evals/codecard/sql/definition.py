@@ -1,4 +1,4 @@
-"""The SQL suite: definitions, questions, gold expansion, schema text and prompts. Reads files, no more.
+"""The SQL suite's versions: their files, questions, gold expansion, schema text and prompts.
 
 Everything follows defog-ai/sql-eval at the revision its definition names (`tasks/sql/*.toml`).
 """
@@ -18,23 +18,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from codecard.model import Completion, GoldSql, Problem, PromptStyle, UsageError
-from codecard.paths import tasks_dir
+from codecard import paths
+from codecard.model import GoldSql, Problem, PromptStyle, UsageError
 from codecard.pinned import PinnedFile
 from codecard.settings import read_toml
-
-__all__ = [
-    "PromptForm",
-    "QuestionSet",
-    "SqlDefinition",
-    "completions_from_results",
-    "definition",
-    "definitions",
-    "expand_gold",
-    "load",
-    "prune",
-    "schema_text",
-]
 
 _ASKS_ORDER = re.compile(
     r"\b(order(ed|ing)?|sort(ed|ing)?|arrang(e|ed|ing)|rank(ed|ing)|ascending(ly)?|descending(ly)?|alphabetical(ly)?"
@@ -48,7 +35,6 @@ _ASKS_ORDER = re.compile(
 class PromptForm:
     """How a question is put. Either `file` or `text` holds the template."""
 
-    name: str
     style: PromptStyle
     file: PinnedFile | None = None
     text: str = ""
@@ -69,7 +55,6 @@ class SqlDefinition:
 
     name: str
     as_of: date
-    columns: tuple[str, ...]
     categories: Mapping[str, str]
     counts: Mapping[str, int]
     questions: tuple[QuestionSet, ...]
@@ -90,22 +75,23 @@ class SqlDefinition:
 
 
 def definitions() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (tasks_dir() / "sql").glob("*.toml") if path.stem != "suite"))
+    return tuple(sorted(path.stem for path in (paths.tasks_dir() / "sql").glob("*.toml") if path.stem != "suite"))
 
 
 @functools.cache
 def definition(name: str) -> SqlDefinition:
     """The version `name` (`2024-03`, `newest`)."""
-    path = tasks_dir() / "sql" / f"{name}.toml"
     if name not in definitions():
         raise UsageError(f"no SQL version {name!r}; there are {', '.join(definitions())}")
-    raw = read_toml(path)
-    hashes: dict[str, str] = raw["databases"]["sha256"]
-    pinned = {file: _database_file(raw["databases"], file, sha256) for file, sha256 in hashes.items()}
+    raw = read_toml(paths.tasks_dir() / "sql" / f"{name}.toml")
+    folder, url = raw["databases"]["folder"], raw["databases"]["url"]
+    pinned = {
+        file: PinnedFile(path=f"{folder}/{file}", url=url.format(name=Path(file).stem, file=file), sha256=sha256)
+        for file, sha256 in raw["databases"]["sha256"].items()
+    }
     return SqlDefinition(
         name=raw["name"],
         as_of=raw["as_of"],
-        columns=tuple(raw["columns"]),
         categories={key: f"sql/{value['task']}" for key, value in raw["categories"].items()},
         counts={key: value["count"] for key, value in raw["categories"].items()},
         questions=tuple(
@@ -116,7 +102,6 @@ def definition(name: str) -> SqlDefinition:
         metadata={Path(file).stem: pin for file, pin in pinned.items() if file.endswith(".json")},
         prompts={
             key: PromptForm(
-                name=key,
                 style=PromptStyle(form["style"]),
                 file=_pinned(form) if "file" in form else None,
                 text=form.get("text", ""),
@@ -128,11 +113,6 @@ def definition(name: str) -> SqlDefinition:
 
 def _pinned(entry: Mapping[str, Any]) -> PinnedFile:
     return PinnedFile(path=entry["file"], url=entry["url"], sha256=entry["sha256"])
-
-
-def _database_file(entry: Mapping[str, Any], file: str, sha256: str) -> PinnedFile:
-    url = str(entry["url"]).format(name=Path(file).stem, file=file)
-    return PinnedFile(path=f"{entry['folder']}/{file}", url=url, sha256=sha256)
 
 
 # ---------------------------------------------------------------- gold
@@ -204,118 +184,75 @@ def _words(text: str) -> set[str]:
     return {word.removesuffix("s") for word in re.findall(r"[a-z0-9]+", text.lower().replace("_", " "))}
 
 
-def _prompt(template: str, question: str, schema: str) -> str:
-    return template.replace("{user_question}", question).replace("{table_metadata_string}", schema)
-
-
 # ---------------------------------------------------------------- problems
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    id: str
-    question: str
-    instructions: str
-    query: str
-    database: str
-    category: str
+def data_folder(version: SqlDefinition, data_dir: Path | None = None) -> Path:
+    """The folder with the version's files, laid out as CODECARD_DATA/sql.
+
+    That of `data_dir` or CODECARD_DATA where one is given; else the cache, after fetching what it lacks. Raises
+    UsageError where the given folder has no `sql`, InfrastructureError where a file cannot be fetched or is not
+    the pinned one.
+    """
+    given = data_dir or paths.data_dir()
+    if given is not None:
+        folder = given / "sql"
+        if not folder.is_dir():
+            raise UsageError(f"{given}: no folder `sql` there (see docs/sql.md for the layout)")
+        return folder
+    folder = paths.cache_dir() / "sql"
+    for file in version.files:
+        file.fetch(folder)
+    return folder
 
 
 def load(
-    version: SqlDefinition,
-    folder: Path,
-    *,
-    prompt: str = "generic",
-    limit: int | None = None,
-    num_columns: int | None = None,
+    version: SqlDefinition, folder: Path, *, prompt: str = "generic", num_columns: int | None = None
 ) -> list[Problem]:
-    """The version's problems, in file order; `limit` is per category, `num_columns` prunes the schema.
+    """The version's problems, in file order; `num_columns` prunes the schema. `folder`: see `data_folder`.
 
-    `folder` is laid out as CODECARD_DATA/sql. Raises UsageError where a file is missing or not the pinned
-    one, where a question has no gold, and where it names a database or a category the version does not have.
+    Raises UsageError where a file is missing or not the pinned one, where a question has no gold, and where it
+    names a database or a category the version does not have.
     """
     form = version.prompts.get(prompt)
     if form is None:
         raise UsageError(f"no SQL prompt form {prompt!r}; there are {', '.join(sorted(version.prompts))}")
     template = form.file.read(folder).decode("utf-8") if form.file else form.text
     tables = {name: json.loads(pin.read(folder))["table_metadata"] for name, pin in version.metadata.items()}
-    problems, taken = [], Counter[str]()
-    for row in _rows(version, folder):
-        taken[row.category] += 1
-        if limit is not None and taken[row.category] > limit:
-            continue
-        columns = tables[row.database]
-        schema = schema_text(prune(columns, row.question, num_columns) if num_columns else columns)
-        asked = f"{row.question}\n{row.instructions}" if row.instructions else row.question
-        problems.append(_problem(version, row, _prompt(template, asked, schema)))
-    if limit is None and taken != Counter(version.counts):
+    problems, counts = [], Counter[str]()
+    for questions in version.questions:
+        content = questions.file.read(folder).decode("utf-8")
+        for name, asked, gold in parse_questions(version, questions.name, content):
+            counts[gold.category] += 1
+            columns = tables[gold.database]
+            schema = schema_text(prune(columns, gold.question, num_columns) if num_columns else columns)
+            text = template.replace("{user_question}", asked).replace("{table_metadata_string}", schema)
+            task = version.categories[gold.category]
+            problems.append(Problem(task=task, id=name, cluster=name, prompt=text, checker=gold))
+    if counts != Counter(version.counts):
         raise UsageError(f"SQL version {version.name}: the questions per category are not those of its definition")
     return problems
 
 
-def _problem(version: SqlDefinition, row: _Row, prompt: str) -> Problem:
-    gold = GoldSql(
-        database=row.database,
-        queries=expand_gold(row.query),
-        ordered=row.category == "order_by" or bool(_ASKS_ORDER.search(row.question)),
-        source=row.query,
-        question=row.question,
-        category=row.category,
-    )
-    task = version.categories[row.category]
-    return Problem(task=task, id=row.id, cluster=row.id, prompt=prompt, checker=gold)
-
-
-def _rows(version: SqlDefinition, folder: Path) -> Iterator[_Row]:
-    for questions in version.questions:
-        content = questions.file.read(folder).decode("utf-8")
-        yield from parse_questions(version, questions.name, content)
-
-
-def parse_questions(version: SqlDefinition, name: str, content: str) -> Iterator[_Row]:
-    """The rows of one question file."""
+def parse_questions(version: SqlDefinition, name: str, content: str) -> Iterator[tuple[str, str, GoldSql]]:
+    """(id, question with its instructions, gold) of each row of a question file."""
     for at, raw in enumerate(csv.DictReader(io.StringIO(content, newline=""))):
         where = f"{name}/{at}"
-        row = _Row(
-            id=where,
-            question=raw.get("question") or "",
-            instructions=(raw.get("full_instructions") or raw.get("instructions") or "").strip(),
-            query=raw.get("query") or "",
+        question = raw.get("question") or ""
+        category = raw.get("query_category") or ""
+        instructions = (raw.get("full_instructions") or raw.get("instructions") or "").strip()
+        gold = GoldSql(
             database=raw.get("db_name") or "",
-            category=raw.get("query_category") or "",
+            queries=expand_gold(raw.get("query") or ""),
+            ordered=category == "order_by" or bool(_ASKS_ORDER.search(question)),
+            source=raw.get("query") or "",
+            question=question,
+            category=category,
         )
-        if not expand_gold(row.query):
+        if not gold.queries:
             raise UsageError(f"{where}: the question has no gold query")
-        if row.database not in version.schemas:
-            raise UsageError(f"{where}: unknown database {row.database!r}; there are {', '.join(version.schemas)}")
-        if row.category not in version.categories:
-            raise UsageError(f"{where}: unknown category {row.category!r}")
-        yield row
-
-
-# ---------------------------------------------------------------- importing
-
-
-def completions_from_results(content: str, problems: list[Problem], where: str) -> list[Completion]:
-    """Completions from a result file of sql-eval (CSV with question, db_name and generated_query).
-
-    Questions are found by text and database; a question that stands several times in the file counts as
-    samples 0, 1, … of its problem. Raises UsageError for a file of another shape or an unknown question.
-    """
-    by_question = {
-        (p.checker.database, p.checker.question.strip()): p for p in problems if isinstance(p.checker, GoldSql)
-    }
-    reader = csv.DictReader(io.StringIO(content, newline=""))
-    missing = {"question", "db_name", "generated_query"} - set(reader.fieldnames or ())
-    if missing:
-        raise UsageError(f"{where}: not a result file of sql-eval: no column {', '.join(sorted(missing))}")
-    samples: Counter[str] = Counter()
-    completions = []
-    for line, raw in enumerate(reader, start=1):
-        problem = by_question.get((raw["db_name"] or "", (raw["question"] or "").strip()))
-        if problem is None:
-            raise UsageError(f"{where}: row {line}: not a question of this version: {(raw['question'] or '')[:60]!r}")
-        text = raw["generated_query"] or ""
-        completions.append(Completion(task=problem.task, problem=problem.id, sample=samples[problem.id], text=text))
-        samples[problem.id] += 1
-    return completions
+        if gold.database not in version.schemas:
+            raise UsageError(f"{where}: unknown database {gold.database!r}; there are {', '.join(version.schemas)}")
+        if category not in version.categories:
+            raise UsageError(f"{where}: unknown category {category!r}")
+        yield where, f"{question}\n{instructions}" if instructions else question, gold

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codecard.model import CodecardError, GoldSql, Problem
 from codecard.sql import DatabaseOptions, open_database
-from codecard.sql.data import data_folder
-from codecard.sql.definition import SqlDefinition, load
+from codecard.sql.definition import SqlDefinition, data_folder, load
 
 if TYPE_CHECKING:
     from codecard.sql.database import Database
@@ -27,7 +27,7 @@ ATTACKS = {
 """One of each kind; the conformance suite has the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SqlFinding:
     name: str
     fine: bool
@@ -41,34 +41,33 @@ def diagnose(
     findings: list[SqlFinding] = []
     try:
         problems = load(version, data_folder(version, data_dir))
-        findings.append(SqlFinding(name="data", fine=True, seen=f"{len(problems)} questions of {version.name}"))
+        findings.append(SqlFinding("data", True, f"{len(problems)} questions of {version.name}"))
         with open_database(version, options, data_dir=data_dir) as database:
-            findings += _look(database, problems)
+            findings += list(_look(database, problems))
     except CodecardError as error:
-        findings.append(SqlFinding(name="server" if findings else "data", fine=False, seen=str(error)))
+        findings.append(SqlFinding("server" if findings else "data", False, str(error)))
     return findings
 
 
-def _look(database: Database, problems: list[Problem]) -> list[SqlFinding]:
+def _look(database: Database, problems: list[Problem]) -> Iterator[SqlFinding]:
     facts, started = database.facts, database.started
     how = f"{started.server}, {'cold' if started.cold else 'warm'} in {started.seconds:.2f} s"
-    findings = [SqlFinding(name="server", fine=True, seen=f"PostgreSQL {facts['postgres']}, {how}")]
+    yield SqlFinding("server", True, f"PostgreSQL {facts['postgres']}, {how}")
     checker = problems[0].checker
     assert isinstance(checker, GoldSql)
     gold = GoldSql(database=checker.database, queries=(f"SELECT DATE '{facts['as_of']}'",))
     same = Problem(task="sql/date", id="doctor", cluster="doctor", prompt="", checker=gold)
     kept = database.judge(same, "SELECT CURRENT_DATE")
     seen = f"{facts['as_of']} by {facts['clock']}" if kept.strict_passed else kept.reason
-    findings.append(SqlFinding(name="date", fine=bool(kept.strict_passed), seen=seen))
+    yield SqlFinding("date", bool(kept.strict_passed), seen)
     before = database.content_hashes()
     for name, attack in ATTACKS.items():
         outcome = database.judge(same, attack)
         stopped = outcome.row_count is None and not outcome.void
-        findings.append(SqlFinding(name=f"closed: {name}", fine=stopped, seen=outcome.reason or outcome.outcome.value))
+        yield SqlFinding(f"closed: {name}", stopped, outcome.reason or outcome.outcome.value)
     unchanged = database.content_hashes() == before
-    findings.append(SqlFinding(name="content", fine=unchanged, seen="unchanged" if unchanged else "changed"))
+    yield SqlFinding("content", unchanged, "unchanged" if unchanged else "changed")
     report = database.check_golds(problems)
     first = next((f"{problem}: {why}" for problem, why in report.failed.items()), "")
     seen = f"{report.queries} queries of {report.questions} questions pass themselves"
-    findings.append(SqlFinding(name="golds", fine=not report.failed, seen=first or seen))
-    return findings
+    yield SqlFinding("golds", not report.failed, first or seen)

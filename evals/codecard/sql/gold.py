@@ -8,26 +8,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from codecard.sql.gold_cache import GoldResult
 from codecard.sql.rows import Rows
 from codecard.sql.strict import Gold
 
 REALISATIONS = 60
 """Results of a LIMIT that cuts through ties are told apart up to this many; beyond, the server's own counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class GoldResult:
-    """`rows` as the gold text gives them (the reference's view); `accepted` for the strict comparer.
-
-    `tied`: the gold's LIMIT cuts through rows of equal sort keys, so that several results are right.
-    """
-
-    rows: Rows
-    accepted: tuple[Gold, ...]
-    tied: bool = False
 
 
 Run = Callable[[str], Rows]
@@ -37,13 +29,17 @@ Run = Callable[[str], Rows]
 def gold_result(sql: str, run: Run) -> GoldResult:
     """The gold's rows, with its order and its ties where its text can be read; raises what `run` raises for it."""
     rows = run(sql)
-    keyed = _with_keys(sql, rows, run)
-    if keyed is None:
-        # an ORDER BY that could not be read is held to the letter
-        groups = (1,) * len(rows.rows) if _sorts(sql) else None
-        return GoldResult(rows, (Gold(rows, groups),))
+    try:
+        tree = sqlglot.parse_one(sql, dialect="postgres")
+    except SqlglotError:
+        tree = None
+    if tree is not None and tree.args.get("order") is None:
+        return GoldResult(rows, (Gold(rows),))
+    keyed = _with_keys(tree, rows, run) if isinstance(tree, exp.Query) else None
+    if keyed is None:  # an ORDER BY that could not be read is held to the letter
+        return GoldResult(rows, (Gold(rows, (1,) * len(rows.rows)),))
     ordered, keys, beyond = keyed
-    groups = tuple(len(list(run_)) for _, run_ in itertools.groupby(keys))
+    groups = tuple(len(list(ties)) for _, ties in itertools.groupby(keys))
     if not beyond or not groups:
         return GoldResult(rows, (Gold(ordered, groups),))
     return GoldResult(rows, tuple(_realisations(ordered, groups, beyond)), tied=True)
@@ -61,38 +57,15 @@ def _realisations(rows: Rows, groups: tuple[int, ...], beyond: Sequence[tuple[ob
 # ---------------------------------------------------------------- reading the gold's ORDER BY
 
 
-def _sorts(sql: str) -> bool:
-    tree = _parse(sql)
-    return tree is None or tree.args.get("order") is not None
-
-
-def _parse(sql: str) -> Any:
-    import sqlglot
-    from sqlglot.errors import SqlglotError
-
-    try:
-        return sqlglot.parse_one(sql, dialect="postgres")
-    except SqlglotError:
-        return None
-
-
-def _with_keys(
-    sql: str, rows: Rows, run: Run
-) -> tuple[Rows, list[tuple[object, ...]], list[tuple[object, ...]]] | None:
+def _with_keys(tree: Any, rows: Rows, run: Run) -> tuple[Rows, list[tuple[str, ...]], list[tuple[object, ...]]] | None:
     """The rows with their sort keys, and the rows beyond the LIMIT that tie with the last; None if unreadable.
 
     The keys are asked for as further columns of the same query. Anything that does not give the same rows back
     is not trusted.
     """
-    from sqlglot import exp
-
-    tree = _parse(sql)
-    order = tree.args.get("order") if tree is not None else None
-    if order is None or not isinstance(tree, exp.Query):
-        return None
     places: list[int] = []
     hidden: list[Any] = []
-    for key in order.expressions:
+    for key in tree.args["order"].expressions:
         place = _visible(key.this, rows.columns)
         if place is None:
             if not isinstance(tree, exp.Select) or tree.args.get("distinct"):
@@ -109,13 +82,11 @@ def _with_keys(
         return None
     keys = [tuple(repr(row[place]) for place in places) for row in found.rows]
     ordered = Rows(rows.columns, tuple(row[:width] for row in found.rows))
-    return ordered, list(keys), _beyond_limit(wide, found, width, run)
+    return ordered, keys, _beyond_limit(wide, found, width, run)
 
 
 def _visible(expression: Any, columns: Sequence[str]) -> int | None:
     """The output column that an ORDER BY item names by its place or by its bare name."""
-    from sqlglot import exp
-
     if isinstance(expression, exp.Literal) and expression.is_int:
         return int(expression.this) - 1
     if isinstance(expression, exp.Column) and not expression.table:
@@ -126,8 +97,6 @@ def _visible(expression: Any, columns: Sequence[str]) -> int | None:
 
 
 def _beyond_limit(wide: Any, found: Rows, width: int, run: Run) -> list[tuple[object, ...]]:
-    from sqlglot import exp
-
     limit = wide.args.get("limit")
     if not isinstance(limit, exp.Limit) or not found.rows:
         return []

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from codecard.model import content_key
-from codecard.sql.gold import GoldResult
+from codecard.files import write_text
+from codecard.model import UsageError, content_key
 from codecard.sql.rows import Rows
 from codecard.sql.strict import Gold
 
 _REVISION = 1
 """Raised when what is computed for a gold changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldResult:
+    """`rows` as the gold text gives them (the reference's view); `accepted` for the strict comparer.
+
+    `tied`: the gold's LIMIT cuts through rows of equal sort keys, so that several results are right.
+    """
+
+    rows: Rows
+    accepted: tuple[Gold, ...]
+    tied: bool = False
 
 
 class GoldCache:
@@ -55,10 +67,8 @@ class GoldCache:
         if self._path is None or not self._new:
             return
         results = self._stored | {key: _encode_result(result) for key, result in self._results.items()}
-        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            partial.write_text(json.dumps({"revision": _REVISION, "results": results}), "utf-8")
-            partial.replace(self._path)
+        with contextlib.suppress(UsageError):
+            write_text(self._path, json.dumps({"revision": _REVISION, "results": results}))
 
 
 def _encode_result(result: GoldResult) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 ROLE = "codecard_judge"
-TEMP_FILE_MB = 64
 
 _CLOSED = (
     r"^(pg_|lo_|binary_upgrade_|txid_|gin_|brin_|dblink|be_lo_|ts_stat|ts_rewrite|has_)",
@@ -40,14 +39,14 @@ REVOKE ALL ON pg_catalog.pg_largeobject_metadata, pg_catalog.pg_settings, pg_cat
 """Run in a database before its tables are loaded."""
 
 
-def make_role(role: str, password: str | None = None) -> str:
+def make_role(password: str | None = None) -> str:
     """SQL that makes the role, or sets it right where it exists; run by a superuser."""
     login = f"LOGIN PASSWORD '{password}'" if password else "LOGIN"
     attributes = f"{login} NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS CONNECTION LIMIT -1"
     settings = {
         "idle_in_transaction_session_timeout": "60s",
         "default_transaction_read_only": "on",
-        "temp_file_limit": f"{TEMP_FILE_MB}MB",
+        "temp_file_limit": "64MB",
         "max_parallel_workers_per_gather": "0",
         "timezone": "UTC",
         "datestyle": "ISO, MDY",
@@ -57,19 +56,19 @@ def make_role(role: str, password: str | None = None) -> str:
         "jit": "off",
     }
     lines = [
-        f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
-        f"ALTER ROLE {role} {attributes};",
-        *(f"ALTER ROLE {role} SET {name} = '{value}';" for name, value in settings.items()),
+        f"DO $$ BEGIN CREATE ROLE {ROLE}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;",
+        f"ALTER ROLE {ROLE} {attributes};",
+        *(f"ALTER ROLE {ROLE} SET {name} = '{value}';" for name, value in settings.items()),
     ]
     return "\n".join(lines)
 
 
-def grant_reading(database: str, schemas: Sequence[str], role: str) -> str:
+def grant_reading(database: str, schemas: Sequence[str]) -> str:
     """SQL run in a loaded database: the role reads its tables; nobody else connects, nobody makes anything."""
-    lines = [f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC;', f'GRANT CONNECT ON DATABASE "{database}" TO {role};']
+    lines = [f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC;', f'GRANT CONNECT ON DATABASE "{database}" TO {ROLE};']
     for schema in schemas:
         lines += [
-            f'GRANT USAGE ON SCHEMA "{schema}" TO {role};',
-            f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO {role};',
+            f'GRANT USAGE ON SCHEMA "{schema}" TO {ROLE};',
+            f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}" TO {ROLE};',
         ]
     return "\n".join(lines)

@@ -8,17 +8,15 @@ are left alone, so that queries that differ only in which of them they group by 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
-import psycopg
 from psycopg import sql as quoting
 
-from codecard.sql import clock, harden
-from codecard.sql.build import Installation
+from codecard.sql.build import Connection, Installation, NewDatabase, make_databases
 
 COPIES = 3
 _REVISION = 4
@@ -68,55 +66,35 @@ class Layout:
     unique: tuple[tuple[int, ...], ...] = ()
 
 
-def make_copies(names: Sequence[str], conninfo: Callable[[str], str], plan: Installation) -> dict[str, tuple[str, ...]]:
-    """Makes the copies that are not there yet; their names by the name of their database.
-
-    `conninfo` takes the names of databases as a Database has them.
-    """
-    copies = {name: tuple(f"{name}_copy{_REVISION}_{at}" for at in range(1, COPIES + 1)) for name in names}
-    with psycopg.connect(conninfo("postgres"), autocommit=True) as admin:
-        present = {row[0] for row in admin.execute("SELECT datname FROM pg_database").fetchall()}
-        for name in names:
-            for seed, copy in enumerate(copies[name], start=1):
-                target = plan.database(copy)
-                if target in present:
-                    continue
-                partial, source = f"{copy}_partial", plan.database(name)
-                _do(admin, f'DROP DATABASE IF EXISTS "{plan.database(partial)}"')
-                _do(admin, f'CREATE DATABASE "{plan.database(partial)}" TEMPLATE "{source}"')
-                _perturb(conninfo(partial), plan, plan.database(partial), f"{seed} {name}")
-                _do(admin, f'ALTER DATABASE "{plan.database(partial)}" RENAME TO "{target}"')
+def make_copies(plan: Installation, conninfo: Callable[[str], str]) -> dict[str, list[str]]:
+    """Makes the copies that are not there yet; their names by the name of their database."""
+    copies = {name: [f"{name}_copy{_REVISION}_{seed}" for seed in range(1, COPIES + 1)] for name in plan.schemas}
+    wanted = [
+        NewDatabase(copy, f'TEMPLATE "{plan.database(name)}"', functools.partial(_perturb, f"{seed} {name}"))
+        for name, found in copies.items()
+        for seed, copy in enumerate(found, start=1)
+    ]
+    make_databases(plan, conninfo, wanted)
     return copies
 
 
-def _perturb(conninfo: str, plan: Installation, database: str, seed: str) -> None:
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        tables = _layouts(connection)
-        # foreign keys are not checked: a query meets dangling references in the original data as well
-        _do(connection, "SET session_replication_role = replica")
-        for (schema, table), layout in tables.items():
-            columns = layout.columns
-            name = quoting.Identifier(schema, table)
-            listed = quoting.SQL(", ").join(quoting.Identifier(column.name) for column in columns)
-            texts = quoting.SQL(", ").join(
-                quoting.SQL("{}::text").format(quoting.Identifier(column.name)) for column in columns
-            )
-            rows = connection.execute(
-                quoting.SQL("SELECT {} FROM {} t ORDER BY t::text").format(texts, name)
-            ).fetchall()
-            changed = perturbed([list(row) for row in rows], layout, random.Random(f"{seed} {table}"))  # noqa: S311
-            connection.execute(quoting.SQL("DELETE FROM {}").format(name))
-            with connection.cursor().copy(quoting.SQL("COPY {} ({}) FROM STDIN").format(name, listed)) as copy:
-                for cells in changed:
-                    copy.write_row(cells)
-        if plan.rewritten:
-            _do(connection, f'ALTER DATABASE "{database}" SET search_path = frozen, pg_catalog, public')
-        schemas = sorted({schema for schema, _ in tables} | {"public"} | ({clock.SCHEMA} if plan.rewritten else set()))
-        _do(connection, harden.grant_reading(database, schemas, plan.role))
-        _do(connection, "VACUUM (FREEZE, ANALYZE)")
+def _perturb(seed: str, connection: Connection) -> None:
+    # foreign keys are not checked: a query meets dangling references in the original data as well
+    connection.execute("SET session_replication_role = replica")
+    for (schema, table), layout in _layouts(connection).items():
+        name = quoting.Identifier(schema, table)
+        columns = [quoting.Identifier(column.name) for column in layout.columns]
+        texts = quoting.SQL(", ").join(quoting.SQL("{}::text").format(column) for column in columns)
+        rows = connection.execute(quoting.SQL("SELECT {} FROM {} t ORDER BY t::text").format(texts, name)).fetchall()
+        changed = perturbed([list(row) for row in rows], layout, random.Random(f"{seed} {table}"))  # noqa: S311
+        connection.execute(quoting.SQL("DELETE FROM {}").format(name))
+        listed = quoting.SQL(", ").join(columns)
+        with connection.cursor().copy(quoting.SQL("COPY {} ({}) FROM STDIN").format(name, listed)) as copy:
+            for cells in changed:
+                copy.write_row(cells)
 
 
-def _layouts(connection: psycopg.Connection[tuple[Any, ...]]) -> dict[tuple[str, str], Layout]:
+def _layouts(connection: Connection) -> dict[tuple[str, str], Layout]:
     unique: dict[int, list[list[str]]] = {}
     for oid, names in connection.execute(_UNIQUE).fetchall():
         unique.setdefault(oid, []).append(names)
@@ -151,7 +129,9 @@ def perturbed(rows: list[Cells], layout: Layout, rng: random.Random) -> list[Cel
     ]
     if not any(fixed):
         changed += [[rng.choice(cells) for cells in pools] for _ in range(round(_ADD * len(rows)))]
-    spans = (*layout.unique, *(() if _repeats(rows) else (tuple(range(len(values))),)))
+    spans = list(layout.unique)
+    if len(set(map(tuple, rows))) == len(rows):
+        spans.append(tuple(range(len(values))))
     return _without_collisions(changed, spans)
 
 
@@ -165,10 +145,6 @@ def _without_collisions(rows: list[Cells], spans: Sequence[tuple[int, ...]]) -> 
             seen |= keys
             result.append(row)
     return result
-
-
-def _repeats(rows: list[Cells]) -> bool:
-    return len(set(map(tuple, rows))) < len(rows)
 
 
 def _distinct(values: Cells) -> bool:
@@ -195,7 +171,3 @@ def _moved(cell: str, step: int) -> str:
         return cell
     up = number + step
     return str(up if len(str(int(abs(up)))) <= len(str(int(abs(number)))) else number - step)
-
-
-def _do(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> None:
-    connection.execute(sql.encode())

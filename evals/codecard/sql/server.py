@@ -17,7 +17,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +54,7 @@ _SETTINGS = {
     "log_min_messages": "fatal",
     "log_min_error_statement": "panic",
 }
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,34 +142,30 @@ class Server:
         return f"host={self.socket_dir} user={user} dbname={database} connect_timeout=10"
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterPlan:
-    """What a cluster is made of: its key in the cache, the server's environment, and how it is filled."""
-
-    binaries: Binaries
-    key: str
-    environment: dict[str, str]
-    fill: Callable[[Server], None]
-
-
 @contextlib.contextmanager
-def running_server(plan: ClusterPlan) -> Iterator[Server]:
-    """A server on a filled cluster, stopped at the end. Raises InfrastructureError with its own words."""
+def running_server(
+    binaries: Binaries, folder: Path, environment: Mapping[str, str], fill: Callable[[Server], None]
+) -> Iterator[Server]:
+    """A server on a cluster of `folder`, which `fill` has filled, stopped at the end.
+
+    Raises InfrastructureError with the server's own words.
+    """
     began = time.monotonic()
     account = Account.ours()
-    folder = clusters_dir() / plan.key
     folder.mkdir(exist_ok=True)
     with _slot(folder) as name:
-        data, marker = folder / name, folder / f"{name}.in-use"
-        cold = not _ready(plan, data, marker, account)
+        data = folder / name
+        marker, built = folder / f"{name}.in-use", folder / f"{name}.built"
+        cold = marker.exists() or not built.exists()
         marker.touch()
         if cold:
-            _initialise(plan, data, account)
-        built, server = folder / f"{name}.built", None
+            built.unlink(missing_ok=True)
+            _initialise(binaries, data, account)
+        server = None
         try:
-            with _started(plan, data, account) as server:
+            with _started(binaries, data, environment, account) as server:
                 if cold:
-                    plan.fill(server)
+                    fill(server)
                     built.touch()
                 server.cold, server.start_s = cold, time.monotonic() - began
                 yield server
@@ -192,30 +189,23 @@ def _slot(folder: Path) -> Iterator[str]:
     raise InfrastructureError(f"{SLOTS} runs use the databases of {folder} already; wait for one to end")
 
 
-def _ready(plan: ClusterPlan, data: Path, marker: Path, account: Account) -> bool:
-    built = data.with_name(f"{data.name}.built")
-    if built.exists() and not marker.exists():
-        return True
+def _initialise(binaries: Binaries, data: Path, account: Account) -> None:
+    """A new, empty cluster in place of whatever is there."""
     if (data / "postmaster.pid").exists():  # its owner died without stopping it
-        stop = [plan.binaries.program("pg_ctl"), "stop", "-D", str(data), "-m", "immediate"]
+        stop = [binaries.program("pg_ctl"), "stop", "-D", str(data), "-m", "immediate"]
         subprocess.run(stop, capture_output=True, check=False, timeout=60, cwd="/", **account.options)
-    built.unlink(missing_ok=True)
     shutil.rmtree(data, ignore_errors=True)
-    return False
-
-
-def _initialise(plan: ClusterPlan, data: Path, account: Account) -> None:
     _prune(data.parent)
     data.mkdir(mode=0o700)
     if account.lowered:
         os.chown(data, account.uid, account.gid)
-    command = [plan.binaries.program("initdb"), "-D", str(data), "-U", ADMIN, "-A", "trust", "-E", "UTF8"]
+    command = [binaries.program("initdb"), "-D", str(data), "-U", ADMIN, "-A", "trust", "-E", "UTF8"]
     command += ["--locale=C", "--no-sync", "--no-instructions"]
     made = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd="/", env=_environment({}), **account.options
+        command, capture_output=True, text=True, check=False, cwd="/", env=_ENVIRONMENT, **account.options
     )
     if made.returncode:
-        raise InfrastructureError(f"initdb of PostgreSQL {plan.binaries.version} failed: {_last(made.stderr)}")
+        raise InfrastructureError(f"initdb of PostgreSQL {binaries.version} failed: {_last(made.stderr)}")
 
 
 def _prune(keep: Path) -> None:
@@ -227,12 +217,8 @@ def _prune(keep: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _environment(extra: dict[str, str]) -> dict[str, str]:
-    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **extra}
-
-
 @contextlib.contextmanager
-def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server]:
+def _started(binaries: Binaries, data: Path, environment: Mapping[str, str], account: Account) -> Iterator[Server]:
     with contextlib.ExitStack() as stack:
         socket_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="codecard-pg-")))
         log = stack.enter_context(tempfile.TemporaryFile())
@@ -240,7 +226,7 @@ def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server
             os.chown(socket_dir, account.uid, account.gid)
         # the shell sets the memory cap and becomes the server; where it has no such cap (macOS) there is none
         command = ["/bin/sh", "-c", f'ulimit -v {MEMORY_BYTES // 1024} 2>/dev/null; exec "$@"', "sh"]
-        command += [plan.binaries.program("postgres"), "-D", str(data), "-k", str(socket_dir)]
+        command += [binaries.program("postgres"), "-D", str(data), "-k", str(socket_dir)]
         for name, value in _SETTINGS.items():
             command += ["-c", f"{name}={value}"]
         process = subprocess.Popen(
@@ -249,28 +235,20 @@ def _started(plan: ClusterPlan, data: Path, account: Account) -> Iterator[Server
             stdout=log,
             stderr=log,
             cwd="/",
-            env=_environment(plan.environment),
+            env={**_ENVIRONMENT, **environment},
             start_new_session=True,
             **account.options,
         )
         stack.callback(_stop, process)
-        stack.enter_context(_stopped_if_we_die(process, account))
-        server = Server(plan.binaries, data, socket_dir, process)
+        # a second process reads from us and stops the server when we are gone, however we went
+        command = ["/bin/sh", "-c", 'cat > /dev/null; kill -INT "$0"', str(process.pid)]
+        watcher = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **account.options)
+        )
+        stack.callback(watcher.kill)
+        server = Server(binaries, data, socket_dir, process)
         _wait_ready(server, log)
         yield server
-
-
-@contextlib.contextmanager
-def _stopped_if_we_die(process: subprocess.Popen[bytes], account: Account) -> Iterator[None]:
-    """A second process that reads from us and stops the server when we are gone, however we went."""
-    command = ["/bin/sh", "-c", 'cat > /dev/null; kill -INT "$0"', str(process.pid)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, cwd="/", start_new_session=True, **account.options
-    ) as watcher:
-        try:
-            yield
-        finally:
-            watcher.kill()
 
 
 def _wait_ready(server: Server, log: IO[bytes]) -> None:

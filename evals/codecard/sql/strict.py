@@ -18,10 +18,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from codecard.sql.reference import ATOL, RTOL
 from codecard.sql.rows import Rows
-
-RTOL, ATOL = 1e-5, 1e-8
-"""Tolerance of numbers, relative and absolute: pandas.testing's, as in sql-eval."""
 
 MAPPINGS = 2000
 """Column mappings tried before giving up; only results with many columns of equal content have more."""
@@ -96,17 +94,13 @@ def _candidates(
     Where every gold name appears, once on each side, the names decide: a query that labels its columns is
     held to its labels.
     """
-    if len(set(gold_names)) == len(gold_names) and all(names.count(name) == 1 for name in gold_names):
-        fixed = [names.index(name) for name in gold_names]
-        pairs = zip(target, fixed, strict=True)
-        return [[at] if _same_column(column, found[at]) else [] for column, at in pairs]
-    return [
-        sorted(
-            (at for at, other in enumerate(found) if _same_column(column, other)),
-            key=lambda at, name=name, place=place: (names[at] != name, at != place),  # type: ignore[misc]
-        )
-        for place, (name, column) in enumerate(zip(gold_names, target, strict=True))
-    ]
+    labelled = len(set(gold_names)) == len(gold_names) and all(names.count(name) == 1 for name in gold_names)
+    choices = []
+    for place, (name, column) in enumerate(zip(gold_names, target, strict=True)):
+        order = sorted(range(len(found)), key=lambda at: (names[at] != name, at != place))
+        likely = order[:1] if labelled else order
+        choices.append([at for at in likely if _same_column(column, found[at])])
+    return choices
 
 
 def _same_column(one: list[Cell], other: list[Cell]) -> bool:
@@ -201,8 +195,7 @@ def _cell(value: Any) -> Cell:  # noqa: PLR0911 - one line per kind
     if isinstance(value, str):
         return ("text", value)
     if isinstance(value, datetime):
-        utc = value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value
-        return ("moment", utc)
+        return ("moment", value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value)
     if isinstance(value, date):
         return ("moment", datetime.combine(value, time()))
     if isinstance(value, timedelta):

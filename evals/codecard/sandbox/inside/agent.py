@@ -4,9 +4,6 @@ It is started by every adapter in the same way, needs only the standard library,
 whatever it answers is checked there. Programs run under the same user id as the agent, so it protects itself:
 it is not dumpable (no ptrace, no /proc/1/mem, no /proc/1/environ), it has pid 1 and no signal handlers (signals
 from inside its namespace do not reach it), and it filters system calls for itself and everything it starts.
-
-Wire format, both ways, over one stream socket: 4 bytes big-endian length, that many bytes of JSON, then the
-blobs whose lengths the JSON lists under "blobs".
 """
 
 from __future__ import annotations
@@ -19,8 +16,8 @@ from pathlib import Path
 
 from .run import Run, kill_others
 from .scratch import COLLECT_BYTES, SCRATCH, collect, place_files
+from .servers import forget_server, strays
 from .walls import protect
-from .warm import forget_server, strays
 from .wire import receive, send, source_hash
 
 
@@ -37,10 +34,9 @@ def serve(channel: socket.socket) -> None:
         if strays():
             kill_others()
             forget_server()
-        proof = request.get("proof", "")
-        answer = run.report()
+        proof, answer = request["proof"], run.report()
         answer["proved"] = bool(proof) and os.path.exists(os.path.join(SCRATCH, proof))
-        wanted = request.get("collect", []) if run.status == 0 else []
+        wanted = request["collect"] if run.status == 0 else []
         built = collect(wanted, min(request["limits"]["file_bytes"], COLLECT_BYTES))
         if built is None:
             answer["killed"], built = answer["killed"] or "output", {}

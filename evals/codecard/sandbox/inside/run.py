@@ -10,11 +10,11 @@ import signal
 import time
 from typing import Any
 
+from . import servers
 from .measure import counted_cpu, oom_kills, over, usage, waited
 from .scratch import WORK, empty_writable
-from .servers import ServerFailed, compile_inside, compiler_said, fork_program, program_status
-from .walls import apply_limits, become_killable
-from .warm import SERVERS, forget_server, strays, warm_server
+from .servers import ServerFailed, forget_server, strays, warm_server
+from .walls import become
 
 KEEP_BYTES = 4096  # of each end of each stream
 TICK_S = 0.05
@@ -42,33 +42,7 @@ class Stream:
         return self.head + note + self.tail
 
 
-def spawn(request: dict[str, Any], out: int, err: int) -> int:
-    """Fork and exec the program; the child gets /dev/null, the two pipes and nothing else."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        os.setsid()
-        os.umask(0o022)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.closerange(3, 256)
-        become_killable()
-        apply_limits(request["limits"])
-        os.chdir(WORK)
-        command = request["command"]
-        os.execvpe(command[0], command, request["env"])
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"cannot start: {error}".encode())
-    os._exit(127)
-
-
 class Run:
-    """One program from start to the last trace of it."""
-
     def __init__(self, request: dict[str, Any], channel: int) -> None:
         self.request = request
         self.channel = channel
@@ -87,13 +61,16 @@ class Run:
 
     def go(self) -> None:
         kills = oom_kills()
-        kind = self.request.get("server_kind")
+        kind = self.request["server_kind"]
         try:
             if kind == "inside":
-                self.status = compile_inside(warm_server(self.request), self.limits, lambda: self._all_cpu(0.0)) << 8
-                self.err.feed(compiler_said())
+                server = warm_server(self.request)
+                self.status = servers.compile_inside(server, self.limits, lambda: self._all_cpu(0.0)) << 8
+                self.err.feed(servers.compiler_said())
             elif kind == "fork":
-                self._fork()
+                server = warm_server(self.request)
+                self.main, out, err = servers.fork_program(server, self.limits["cpu_s"])
+                self._watch({out: self.out, err: self.err}, served=True)
         except ServerFailed as error:
             forget_server()
             self.killed, self.status = "server", 0
@@ -111,15 +88,13 @@ class Run:
         out_read, out_write = os.pipe2(os.O_CLOEXEC)
         err_read, err_write = os.pipe2(os.O_CLOEXEC)
         self.status = None
-        self.main = spawn(self.request, out_write, err_write)
+        self.main = os.fork()
+        if self.main == 0:
+            command, env = self.request["command"], self.request["env"]
+            become(command, env, self.limits, WORK, {1: out_write, 2: err_write}, os.O_RDONLY)
         os.close(out_write)
         os.close(err_write)
         self._watch({out_read: self.out, err_read: self.err})
-
-    def _fork(self) -> None:
-        """The program in a fork of the warm server."""
-        self.main, out_read, err_read = fork_program(warm_server(self.request), self.limits["cpu_s"])
-        self._watch({out_read: self.out, err_read: self.err}, served=True)
 
     def _watch(self, pipes: dict[int, Stream], served: bool = False) -> None:
         """Drain the pipes until the main process ends. Never waits for end-of-file: orphans may hold it."""
@@ -192,7 +167,7 @@ class Run:
     def _reap_served(self) -> None:
         """What the server says of its program; where the program took the server down, it is our child now."""
         try:
-            self.status, cpu, peak = program_status(warm_server(self.request, start=False))
+            self.status, cpu, peak = servers.program_status(warm_server(self.request, start=False))
             self.cpu += cpu
             self.peak = max(self.peak, peak)
             self._reap_orphans()
@@ -221,8 +196,8 @@ class Run:
             if found is None or (found.si_pid == self.main and self.status is None):
                 return
             _, _, used = os.wait4(found.si_pid, 0)
-            if found.si_pid in SERVERS:
-                SERVERS.pop(found.si_pid).control.close()
+            if found.si_pid in servers.SERVERS:
+                servers.SERVERS.pop(found.si_pid).control.close()
             else:
                 self._count(used)
 

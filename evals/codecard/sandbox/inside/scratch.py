@@ -22,21 +22,16 @@ def place_files(names: list[str], contents: list[bytes]) -> None:
     for name, content in zip(names, contents, strict=True):
         if folder := os.path.dirname(name):
             os.makedirs(os.path.join(WORK, folder), exist_ok=True)
-        with open(os.path.join(WORK, name), "wb", opener=executable) as file:
+        with open(os.path.join(WORK, name), "wb", opener=lambda path, flags: os.open(path, flags, 0o700)) as file:
             file.write(content)
 
 
-def executable(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o700)
-
-
-def collect(names: list[str], limit: int) -> dict[str, bytes] | None:
+def collect(names: list[str], room: int) -> dict[str, bytes] | None:
     """Regular files of the work folder; a folder stands for all files in it. Links are never followed.
 
-    None when they are larger than `limit` bytes together.
+    None when they are larger than `room` bytes together.
     """
     found: dict[str, bytes] = {}
-    room = limit
     for name in names:
         top = os.path.join(WORK, name)
         inside = [os.path.join(d, f) for d, _, files in os.walk(top) for f in files] if os.path.isdir(top) else [top]

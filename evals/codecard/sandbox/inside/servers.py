@@ -19,10 +19,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .measure import others
+from .walls import become
+
 OUT_PIPE, ERR_PIPE = "/tmp/.out", "/tmp/.err"  # noqa: S108 - the sandbox's own
 START_S = 60.0
 ANSWER_S = 10.0
 SAID_BYTES = 1 << 20
+FOREVER_S = 10**8
 
 
 class ServerFailed(Exception):
@@ -30,15 +34,14 @@ class ServerFailed(Exception):
 
 
 class Server:
-    """One warm process. `prepare` is run in the child before exec: limits, dumpable flag, OOM score."""
+    """One warm process, under limits that its programs inherit."""
 
-    def __init__(self, command: list[str], env: dict[str, str], prepare: Callable[[], None]) -> None:
-        self.command = command
-        self.limits: dict[str, Any] = {}
+    def __init__(self, command: list[str], limits: dict[str, Any], env: dict[str, str]) -> None:
+        self.command, self.limits = command, limits
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self.pid = os.fork()
         if self.pid == 0:
-            self._become(theirs.fileno(), env, prepare)
+            become(command, env, limits, "/tmp", {3: theirs.fileno()}, os.O_RDWR)  # noqa: S108
         theirs.close()
         self.control = ours
         self._buffer = b""
@@ -48,21 +51,6 @@ class Server:
         except ServerFailed:
             self.kill()
             raise
-
-    def _become(self, control: int, env: dict[str, str], prepare: Callable[[], None]) -> None:
-        try:
-            os.setsid()
-            os.umask(0o022)
-            null = os.open("/dev/null", os.O_RDWR)
-            for fd in (0, 1, 2):
-                os.dup2(null, fd)
-            os.dup2(control, 3)
-            os.closerange(4, 256)
-            prepare()
-            os.chdir("/tmp")  # noqa: S108
-            os.execvpe(self.command[0], self.command, env)
-        finally:
-            os._exit(127)
 
     def go(self, cpu_s: float) -> None:
         try:
@@ -91,6 +79,32 @@ class Server:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
         self.control.close()
+
+
+SERVERS: dict[int, Server] = {}  # pid → server; a slot has one at most
+
+
+def warm_server(request: dict[str, Any], start: bool = True) -> Server:
+    command, limits = request["server"], {**request["limits"], "cpu_s": FOREVER_S}
+    for server in SERVERS.values():
+        if server.command == command and server.limits == limits:
+            return server
+    if not start:
+        raise ServerFailed("the server is gone")
+    forget_server()
+    server = Server(command, limits, request["env"])
+    SERVERS[server.pid] = server
+    return server
+
+
+def forget_server() -> None:
+    for pid in list(SERVERS):
+        SERVERS.pop(pid).kill()
+
+
+def strays() -> list[int]:
+    """Every process but the agent and its warm server."""
+    return [pid for pid in others() if pid not in SERVERS]
 
 
 def fork_program(server: Server, cpu_s: float) -> tuple[int, int, int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import struct
-from typing import Any
+from typing import Any, NoReturn
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 4, 38, 22
@@ -45,11 +46,30 @@ def apply_limits(limits: dict[str, Any]) -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (limits["rlimit_pids"], limits["rlimit_pids"]))
 
 
-def become_killable() -> None:
-    """What a child of the agent sheds before it becomes somebody else: the exec leaves the agent's memory behind,
-    and when memory runs out it goes before the agent does."""
-    LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
-    with open("/proc/self/oom_score_adj", "w") as score:
-        score.write("1000")
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def become(
+    command: list[str], env: dict[str, str], limits: dict[str, Any], folder: str, streams: dict[int, int], null: int
+) -> NoReturn:
+    """Turn a fork of the agent into another program, which keeps `streams` (place → descriptor) and nothing else.
+
+    Standard streams that are not among them are /dev/null, opened in the mode `null`. The exec leaves the agent's
+    memory behind, and when memory runs out the program goes before the agent does.
+    """
+    try:
+        os.setsid()
+        os.umask(0o022)
+        nothing, count = os.open("/dev/null", null), max(streams) + 1
+        for place in range(count):
+            os.dup2(streams.get(place, nothing), place)
+        os.closerange(count, 256)
+        LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write("1000")
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        apply_limits(limits)
+        os.chdir(folder)
+        os.execvpe(command[0], command, env)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(2, f"cannot start: {error}".encode())
+    os._exit(127)

@@ -1,4 +1,5 @@
-"""The conversation with the host: length, JSON header, blobs."""
+"""The conversation between host and agent, both ways, over one stream socket: 4 bytes big-endian length, that many
+bytes of JSON, then the blobs whose lengths the JSON lists under "blobs"."""
 
 from __future__ import annotations
 

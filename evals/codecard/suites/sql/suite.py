@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -17,6 +20,7 @@ from codecard.model import (
     Completion,
     Estimate,
     Estimates,
+    GoldSql,
     InfrastructureError,
     Outcome,
     Problem,
@@ -31,8 +35,7 @@ from codecard.model import (
 )
 from codecard.settings import Options, option
 from codecard.sql import DatabaseOptions, open_database, parse_day
-from codecard.sql.data import data_folder
-from codecard.sql.definition import SqlDefinition, completions_from_results, definition, definitions, load
+from codecard.sql.definition import SqlDefinition, data_folder, definition, definitions, load
 from codecard.stats import summarise, wilson
 from codecard.suites.importing import Imported, match, read_completion_file
 from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
@@ -157,11 +160,9 @@ class SqlSuite(Suite):
     def outcome_remarks(self, outcomes: Iterable[Outcome], facts: Row) -> list[str]:
         """Where the comparers differ, and golds that prove nothing."""
         rows = [outcome for outcome in outcomes if "strict_passed" in outcome.facts]
-        differing = [
-            o for o in rows if not o.void and o.facts.get("reference_passed") is not o.facts.get("strict_passed")
-        ]
-        kinder = [o for o in differing if o.facts["reference_passed"]]
-        harsher = [o for o in differing if o.facts["strict_passed"]]
+        verdicts = [(o, o.facts.get("reference_passed"), o.facts["strict_passed"]) for o in rows if not o.void]
+        kinder = [outcome for outcome, reference, strict in verdicts if reference and not strict]
+        harsher = [outcome for outcome, reference, strict in verdicts if strict and not reference]
         lines = []
         for found, what in ((kinder, "passed by reference alone"), (harsher, "passed by strict alone")):
             if found:
@@ -198,16 +199,16 @@ class SqlSession(Session):
         super().__init__(suite, suite.asking(setting, options), options)
         self._prompt = options.prompt or ("chat" if self.asking.style is PromptStyle.CHAT else "generic")
         self._data_dir = setting.data_dir
-        self.workers = setting.workers or 4
+        self._noted: dict[str, Row] = {}
+        self.workers: int = setting.workers or 4
         read = [self._read(file, "version" in options.model_fields_set) for file in files]
         versions = list(dict.fromkeys(name for names, _ in read for name in names)) or [options.version]
         self._versions = [definition(name) for name in versions]
         self._questions = {version.name: self._load(version) for version in self._versions}
         self._version = {p.id: name for name, problems in self._questions.items() for p in problems}
-        whole = [problem for problems in self._questions.values() for problem in problems]
+        self._problems = [problem for problems in self._questions.values() for problem in problems]
         rows = [row for _, found in read for row in found]
-        self._given = match(_with_tasks(rows, whole), whole)
-        self._problems = whole
+        self._given = match(_with_tasks(rows, self._problems), self._problems)
         self._databases: dict[str, Database] = {}
         with contextlib.ExitStack() as stack:
             asked = DatabaseOptions(
@@ -225,8 +226,7 @@ class SqlSession(Session):
 
     def _load(self, version: SqlDefinition) -> list[Problem]:
         folder = data_folder(version, self._data_dir)
-        columns = self.options.num_columns
-        return load(version, folder, prompt=self._prompt, num_columns=columns)
+        return load(version, folder, prompt=self._prompt, num_columns=self.options.num_columns)
 
     def _read(self, file: Path, chosen: bool) -> tuple[list[str], list[Imported]]:
         """(versions, samples) of a file: those that its questions name, or the one that the user has chosen."""
@@ -244,14 +244,9 @@ class SqlSession(Session):
         refusal: UsageError | None = None
         for name in [self.options.version] if chosen else definitions():
             try:
-                completions = completions_from_results(content, self._load(definition(name)), str(file))
+                return [name], read_results(content, self._load(definition(name)), str(file))
             except UsageError as error:
                 refusal = refusal or error
-                continue
-            return [name], [
-                Imported(where=str(file), task=c.task, problem=c.problem, sample=c.sample, text=c.text)
-                for c in completions
-            ]
         raise refusal or UsageError(f"{file}: no completions")
 
     def _check_golds(self, version: SqlDefinition, database: Database) -> None:
@@ -260,7 +255,7 @@ class SqlSession(Session):
         if report.failed:
             problem, why = next(iter(report.failed.items()))
             raise InfrastructureError(f"{len(report.failed)} gold queries fail, the first is {problem}: {why}")
-        database.facts |= {"golds": report.queries, "known_bad": report.known_bad, "tied": report.tied}
+        self._noted[version.name] = {"golds": report.queries, "known_bad": report.known_bad, "tied": report.tied}
 
     def problems(self) -> list[Problem]:
         return self._problems
@@ -269,12 +264,10 @@ class SqlSession(Session):
         return self._given
 
     def describe(self) -> Facts:
-        moment = ("golds", "known_bad", "tied")
-        facts = {name: dict(database.facts) for name, database in self._databases.items()}
         return Facts(
             data={f"sql/{name}": content_key([p.key for p in problems]) for name, problems in self._questions.items()},
-            comparable={"databases": {n: {k: v for k, v in f.items() if k not in moment} for n, f in facts.items()}},
-            noted={"golds": {n: {k: f.get(k) for k in moment} for n, f in facts.items()}},
+            comparable={"databases": {name: database.facts for name, database in self._databases.items()}},
+            noted={"golds": self._noted},
         )
 
     def request(self, problem: Problem, sample: int, history: Sequence[Completion]) -> GenerationRequest | None:
@@ -292,12 +285,11 @@ class SqlSession(Session):
         return content_key([_query(work), work.problem.checker, ground, judged])
 
     def evaluate(self, works: Iterable[Work]) -> Iterator[Outcome]:
-        workers = self.workers or 1
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(self.workers) as pool:
             pending: set[Future[Outcome]] = set()
             for work in works:
                 pending.add(pool.submit(self._outcome, work))
-                ended, pending = wait(pending, 0 if len(pending) < 4 * workers else None, FIRST_COMPLETED)
+                ended, pending = wait(pending, 0 if len(pending) < 4 * self.workers else None, FIRST_COMPLETED)
                 yield from (future.result() for future in ended)
             for future in pending:
                 yield future.result()
@@ -343,4 +335,29 @@ def _with_tasks(rows: Iterable[Imported], problems: Sequence[Problem]) -> list[I
         if row.problem not in tasks:
             raise UsageError(f"{row.where}: no question {row.problem!r} with a gold query")
         found.append(replace(row, task=tasks[row.problem]))
+    return found
+
+
+def read_results(content: str, problems: Iterable[Problem], where: str) -> list[Imported]:
+    """Completions from a result file of sql-eval (CSV with question, db_name and generated_query).
+
+    Questions are found by text and database; a question that stands several times in the file counts as
+    samples 0, 1, … of its problem. Raises UsageError for a file of another shape or an unknown question.
+    """
+    golds = [(problem, problem.checker) for problem in problems if isinstance(problem.checker, GoldSql)]
+    by_question = {(gold.database, gold.question.strip()): problem for problem, gold in golds}
+    reader = csv.DictReader(io.StringIO(content, newline=""))
+    missing = {"question", "db_name", "generated_query"} - set(reader.fieldnames or ())
+    if missing:
+        raise UsageError(f"{where}: not a result file of sql-eval: no column {', '.join(sorted(missing))}")
+    samples: Counter[str] = Counter()
+    found = []
+    for line, raw in enumerate(reader, start=1):
+        question = raw["question"] or ""
+        problem = by_question.get((raw["db_name"] or "", question.strip()))
+        if problem is None:
+            raise UsageError(f"{where}: row {line}: not a question of this version: {question[:60]!r}")
+        sample, text = samples[problem.id], raw["generated_query"] or ""
+        found.append(Imported(where=where, task=problem.task, problem=problem.id, sample=sample, text=text))
+        samples[problem.id] += 1
     return found

@@ -16,10 +16,11 @@ from codecard.files import read_json, write_json
 from codecard.generate.backends import Opening, locate
 from codecard.generate.lm_eval_library import VERSION, library, model_class, quiet
 from codecard.generate.loading import find
-from codecard.generate.port import GenerationRequest, Generator, first_line
+from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Choices, Completion, FinishReason, InfrastructureError, Problem, UsageError
 from codecard.settings import ModelSpec
 from codecard.suites.zero_shot.tasks import ZeroShotTask
+from codecard.text import first_line
 
 RAW = "lm_eval.json"
 """lm-eval's own results in the run folder, in its own format."""
