@@ -4,6 +4,7 @@ at all."""
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import tempfile
@@ -34,10 +35,9 @@ def read_jsonl(path: Path) -> list[Row]:
     return [row for _, row in numbered_rows(read_bytes(path), path)]
 
 
-def numbered_rows(content: bytes, path: Path) -> Iterator[tuple[int, Row]]:
-    """(line, object) of each line of `content` that is not blank; `path` is where it came from."""
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
+def numbered_rows(lines: bytes | Iterable[bytes], path: Path) -> Iterator[tuple[int, Row]]:
+    """(line, object) of each line that is not blank; `path` is where they came from, whole or line by line."""
+    for number, line in enumerate(io.BytesIO(lines) if isinstance(lines, bytes) else lines, 1):
         if not line.strip():
             continue
         try:
@@ -45,7 +45,7 @@ def numbered_rows(content: bytes, path: Path) -> Iterator[tuple[int, Row]]:
         except UnicodeDecodeError:
             raise UsageError(f"{path}:{number}: not UTF-8") from None
         except (ValueError, RecursionError) as error:
-            torn = " (the file is cut off here)" if number == len(lines) else ""
+            torn = "" if line.endswith(b"\n") else " (the file is cut off here)"
             raise UsageError(f"{path}:{number}: not JSON: {getattr(error, 'msg', error)}{torn}") from None
         if not isinstance(row, dict):
             raise UsageError(f"{path}:{number}: not a JSON object")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from codecard.files import Row
+from codecard.files import Row, numbered_rows
 from codecard.model import UsageError
-
-
-class CorruptJournal(UsageError):
-    """A line in the middle of a journal is not JSON: something other than a crash wrote there."""
 
 
 class Journal:
@@ -59,20 +56,12 @@ class Journal:
 
 def read_journal(path: Path, needed: tuple[str, ...] = ()) -> Iterator[Row]:
     """Rows of a journal, without opening it for writing. A torn last line is left out; each row has the fields
-    `needed`. Raises CorruptJournal that names the line."""
+    `needed`. UsageError names the line that is no such row: something other than a crash wrote there."""
     if not path.exists():
         return
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise CorruptJournal(f"{path}:{number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise CorruptJournal(f"{path}:{number}: not a JSON object")
+        for number, row in numbered_rows(itertools.takewhile(lambda line: line.endswith(b"\n"), file), path):
             missing = next((name for name in needed if name not in row), None)
             if missing:
-                raise CorruptJournal(f"{path}:{number}: no field {missing!r}")
+                raise UsageError(f"{path}:{number}: no field {missing!r}")
             yield row

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from codecard.journal import CorruptJournal, Journal, read_journal
+from codecard.journal import Journal, read_journal
 from codecard.model import UsageError
 from codecard.runs.folder import RunFolder
 from codecard.runs.manifest import Manifest
@@ -34,7 +34,7 @@ def test_a_broken_line_in_the_middle_is_named_not_skipped(tmp_path: Path) -> Non
     """Something other than a crash wrote there: going on would silently lose a row."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\nnonsense\n{"a": 3}\n')
-    with pytest.raises(CorruptJournal, match=r"rows\.jsonl:2: not JSON"):
+    with pytest.raises(UsageError, match=r"rows\.jsonl:2: not JSON"):
         list(read_journal(path))
 
 

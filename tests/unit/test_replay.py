@@ -64,13 +64,13 @@ def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        ('{"task": "starter/py", "prob', "line 2"),
-        ([1, 2], "line 2: expected a JSON object"),
-        ({"task": "starter/py", "problem": "p", "sample": 1}, "line 2: no 'completion'"),
-        (row(sample="1"), "line 2: .*whole number"),
-        (row(completion=None), "line 2: .*strings"),
-        (row(style="loud"), "line 2: .*loud"),
-        (row(completion="other"), "line 2: a second, different row"),
+        ('{"task": "starter/py", "prob', ":2: not JSON"),
+        ([1, 2], ":2: not a JSON object"),
+        ({"task": "starter/py", "problem": "p", "sample": 1}, ":2: no 'completion'"),
+        (row(sample="1"), ":2: .*whole number"),
+        (row(completion=None), ":2: .*strings"),
+        (row(style="loud"), ":2: .*loud"),
+        (row(completion="other"), ":2: a second, different row"),
     ],
     ids=["torn", "no object", "no text", "sample", "null", "style", "contradiction"],
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from codecard.files import Row, numbered_rows, read_bytes
 from codecard.generate.backends import Opening
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import Completion, FinishReason, PromptStyle, SampleId, UsageError
@@ -21,10 +21,7 @@ class ReplayGenerator(Generator):
 
     def __init__(self, spec: ModelSpec, opening: Opening) -> None:
         self._path = Path(spec.name)
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            raise UsageError(f"replay file {self._path}: {error.strerror or error}") from error
+        content = read_bytes(self._path)
         self._hash = hashlib.sha256(content).hexdigest()
         self._rows = _rows(self._path, content)
 
@@ -44,22 +41,18 @@ open_model = ReplayGenerator
 
 def _rows(path: Path, content: bytes) -> dict[SampleId, Completion]:
     rows: dict[SampleId, Completion] = {}
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, row in numbered_rows(content, path):
         try:
-            completion = _completion(json.loads(line))
+            completion = _completion(row)
         except (ValueError, KeyError, TypeError) as error:
             detail = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UsageError(f"replay file {path}, line {number}: {detail}") from error
+            raise UsageError(f"{path}:{number}: {detail}") from error
         if rows.setdefault(completion.id, completion) != completion:
-            raise UsageError(f"replay file {path}, line {number}: a second, different row for {completion.id}")
+            raise UsageError(f"{path}:{number}: a second, different row for {completion.id}")
     return rows
 
 
-def _completion(row: Any) -> Completion:
-    if not isinstance(row, dict):
-        raise TypeError("expected a JSON object")
+def _completion(row: Row) -> Completion:
     style = PromptStyle(row.get("style", PromptStyle.CHAT if "answer" in row else PromptStyle.RAW))
     text = row["answer"] if "answer" in row else row["completion"]
     task, problem, sample = row["task"], row["problem"], row.get("sample", 0)

@@ -156,7 +156,8 @@ def _all() -> dict[str, Language]:
     for root in language_roots():
         for file in sorted(root.glob("*/language.toml")):
             raw = read_toml(file)
-            found.setdefault(raw["name"], (raw.get("rank", 1000), _language(raw, file)))
+            language = _language(raw, file)
+            found.setdefault(language.name, (raw.get("rank", 1000), language))
     return {name: entry for name, (_, entry) in sorted(found.items(), key=lambda item: (item[1][0], item[0]))}
 
 

@@ -12,13 +12,10 @@ from codecard.model import InfrastructureError, Stage
 from codecard.sandbox.channel import INSIDE, SLOT_LIMITS, Channel, Door, agent_command, own_user
 from codecard.sandbox.images import image_name
 from codecard.sandbox.port import Image, SlotDied, StageAnswer, StageRequest
+from codecard.text import first_line
 
 START_ENGINE = "start a Docker engine (on a machine without systemd: scripts/start-docker) or use --sandbox bwrap"
 OWNER_LABEL = "codecard.owner"
-
-
-def _first_line(error: object) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 class DockerSandbox:
@@ -34,7 +31,7 @@ class DockerSandbox:
             self._client = docker.from_env(timeout=60)
             self._client.ping()
         except DockerException as error:
-            raise InfrastructureError(f"no Docker engine answers ({_first_line(error)}); {START_ENGINE}") from error
+            raise InfrastructureError(f"no Docker engine answers ({first_line(error)}); {START_ENGINE}") from error
         self._images: dict[str, Image] = {}
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self._remove_strays()
@@ -44,18 +41,19 @@ class DockerSandbox:
             return self._images[language]
         from docker.errors import DockerException, ImageNotFound
 
+        command = list(find_language(language).toolchain.version)
         try:
             found = self._client.images.get(image_name(language))
+            printed: bytes = self._client.containers.run(
+                found.id, command, network_mode="none", remove=True, user="65534:65534"
+            )
         except ImageNotFound:
             raise InfrastructureError(
                 f"no sandbox image for {language}; build it: codecard images build {language}"
             ) from None
         except DockerException as error:
-            raise InfrastructureError(f"the Docker engine failed ({_first_line(error)}); {START_ENGINE}") from error
-        command = list(find_language(language).toolchain.version)
-        printed: bytes = self._client.containers.run(
-            found.id, command, network_mode="none", remove=True, user="65534:65534"
-        )
+            cause = f"{image_name(language)}: {first_line(error)}"
+            raise InfrastructureError(f"the Docker engine failed ({cause}); {START_ENGINE}") from error
         version = printed.decode("utf-8", "replace").partition("\n")[0].strip()
         return self._images.setdefault(language, Image(language=language, digest=found.id, version=version))
 
@@ -114,7 +112,7 @@ class DockerSlot:
             self._channel = Channel(door.accept(30, self._alive), held=SLOT_LIMITS)
         except (DockerException, OSError) as error:  # OSError: the HTTP client's own, when the engine is gone
             self._remove()
-            raise SlotDied(f"docker: {_first_line(error)}") from error
+            raise SlotDied(f"docker: {first_line(error)}") from error
         except SlotDied:
             self._remove()
             raise

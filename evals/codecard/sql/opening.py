@@ -18,7 +18,7 @@ from codecard.sql.build import Installation, install
 from codecard.sql.database import Access, Database, Started
 from codecard.sql.definition import SqlDefinition, data_folder
 from codecard.sql.gold_cache import GoldCache
-from codecard.sql.server import Account, clusters_dir, open_to_account, running_server
+from codecard.sql.server import Account, Server, clusters_dir, open_to_account, running_server
 from codecard.sql.session import check_server, one_line
 
 _REVISION = 1
@@ -50,9 +50,12 @@ def _own(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[str,
         library = open_to_account(library.parent, [library.name], account) / library.name
         environment = clock.faketime_environment(library, plan.day)
     folder = clusters_dir() / _key(facts)
-    with running_server(
-        replace(binaries, folder=programs), folder, environment, lambda server: install(plan, server.conninfo)
-    ) as server:
+
+    def fill(server: Server) -> None:
+        with _making(f"PostgreSQL in {folder}"):
+            install(plan, server.conninfo)
+
+    with running_server(replace(binaries, folder=programs), folder, environment, fill) as server:
         access = Access(
             databases=list(schemas),
             judge=lambda name: server.conninfo(name, harden.ROLE),
@@ -89,16 +92,23 @@ def _given(version: SqlDefinition, options: DatabaseOptions, schemas: Mapping[st
     def raw(name: str) -> str:
         return conninfo.make_conninfo(url, dbname=name)
 
-    try:
+    with _making("--database-url"):
         install(plan, raw)
         copies = robust.make_copies(plan, raw) if options.robust else {}
-    except psycopg.Error as error:
-        raise InfrastructureError(f"--database-url: the databases cannot be made: {one_line(error)}") from None
     access = Access(
         databases=list(schemas), judge=judge, admin=admin, alive=lambda: True, copies=copies, rewrite=clock.rewrite
     )
     with contextlib.closing(Database(access, options, facts, GoldCache(None))) as database:
         yield database
+
+
+@contextlib.contextmanager
+def _making(where: str) -> Iterator[None]:
+    """What goes wrong while databases are made, in a line."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise InfrastructureError(f"{where}: the databases cannot be made: {one_line(error)}") from None
 
 
 def _facts(version: SqlDefinition, plan: Installation, postgres: str) -> dict[str, str]:

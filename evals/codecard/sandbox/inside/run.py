@@ -79,8 +79,8 @@ class Run:
             self._exec()
         self.wall = time.monotonic() - self.started
         self.cpu = self._all_cpu(self.cpu)
-        if not self.killed and self.cpu > self.limits["cpu_s"]:
-            self.killed = "cpu"  # by the kernel, or it ended between two looks
+        if not self.killed and (self.cpu > self.limits["cpu_s"] or self._signal() == signal.SIGXCPU):
+            self.killed = "cpu"  # by the kernel, whose ticks may count more than was used, or between two looks
         self.oom = oom_kills() > kills
 
     def _exec(self) -> None:
@@ -216,11 +216,14 @@ class Run:
                 return False
         return empty_writable()
 
+    def _signal(self) -> int | None:
+        return os.WTERMSIG(self.status) if self.status is not None and os.WIFSIGNALED(self.status) else None
+
     def report(self) -> dict[str, Any]:
         assert self.status is not None
         return {
             "exit_code": os.WEXITSTATUS(self.status) if os.WIFEXITED(self.status) else None,
-            "signal": os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None,
+            "signal": self._signal(),
             "killed": self.killed,
             "oom": self.oom,
             "cpu_s": round(self.cpu, 4),
