@@ -271,8 +271,9 @@ class RunConfig(BaseModel):
             return cls(**merged)
         except ValidationError as error:
             name, what = _first_of(error)
-            flag = name.partition(".")[0].replace("_", "-")
-            raise UsageError(f"--{flag} {merged.get(name)}: {what}") from None
+            field = name.partition(".")[0]
+            flag = said_of(cls.model_fields[field], "flag") or f"--{field.replace('_', '-')}"
+            raise UsageError(f"{flag} {merged.get(name)}: {what}") from None
 
 
 def _configuration(file: Path) -> dict[str, Any]:

@@ -60,6 +60,6 @@ def _check(arguments: list[str]) -> None:
         if argument.partition("=")[0] in OURS:
             raise UsageError(f"{argument.partition('=')[0]} of the shards is set by codecard submit")
     with load_command("run").make_context("run", list(arguments)) as context:
-        for name in ("model", "suite"):
+        for flag, name in (("--model", "given_model"), ("--suite", "given_suites")):
             if context.params["config"] is None and not context.params[name]:
-                raise UsageError(f"--{name} is not given")
+                raise UsageError(f"{flag} is not given")
