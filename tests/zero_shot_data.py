@@ -8,7 +8,7 @@ from typing import Any
 
 Row = dict[str, Any]
 THINGS = ("cat", "dog", "fish", "tree")
-DOCUMENTS = 3
+DOCUMENTS = 2
 
 
 def arc(i: int) -> Row:

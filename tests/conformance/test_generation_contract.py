@@ -23,7 +23,7 @@ from codecard.generate import GenerationRequest, Generator, Message, open_genera
 from codecard.model import Completion, FinishReason, PromptStyle, Sampling, UsageError
 from model_servers import free_port, running, transformers_serve, vllm_server
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.xdist_group("generation"), pytest.mark.embedded]
 
 VLLM_PYTHON = os.environ.get("CODECARD_VLLM_PYTHON", "")
 VLLM_REMEDY = "scripts/setup-vllm FOLDER, then CODECARD_VLLM_PYTHON=FOLDER/bin/python"

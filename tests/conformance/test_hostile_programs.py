@@ -24,6 +24,7 @@ from codecard.model import Execution, Limits, Program, Stage, StageLimits, Verdi
 from codecard.sandbox import Executor, Job, open_sandbox
 from codecard.sandbox.known import GENEROUS, known_programs
 from codecard.sandbox.port import Image, Sandbox, Slot, StageRequest
+from sizes import some
 
 HOSTILE = Path(__file__).with_name("hostile")
 MIB = 1024**2
@@ -95,6 +96,14 @@ def load() -> list[Hostile]:
 
 
 ALL = load()
+# In `make test` every program on one of the adapters, by turns; in `make test-long` on both.
+BY_TURNS = [
+    case
+    for turn, adapter in enumerate(("docker", "bwrap"))
+    for case in some(
+        [pytest.param(adapter, hostile, marks=getattr(pytest.mark, adapter)) for hostile in ALL], 2, first=turn
+    )
+]
 
 
 def program(hostile: Hostile) -> Program:
@@ -174,7 +183,12 @@ def bench(adapter: str) -> Iterator[Bench]:
     sandbox.close()
 
 
-@pytest.mark.parametrize("hostile", ALL, ids=lambda h: f"{h.language}-{h.name}")
+@pytest.mark.parametrize(
+    ("adapter", "hostile"),
+    BY_TURNS,
+    indirect=["adapter"],
+    ids=lambda given: f"{given.language}-{given.name}" if isinstance(given, Hostile) else given,
+)
 def test_a_hostile_program_gets_its_verdict_and_harms_nothing(bench: Bench, hostile: Hostile) -> None:
     """It gets the verdict it deserves, in time, and the next program finds the slot as if it had never run."""
     if hostile.only_machine and platform.machine() != hostile.only_machine:

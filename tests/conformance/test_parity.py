@@ -23,11 +23,14 @@ def listed(language: str) -> dict[str, str]:
 
 
 @pytest.mark.docker
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)], ids=["a sample", "all"])
 @pytest.mark.parametrize("language", language_names())
 def test_every_verdict_equals_the_references_but_for_the_explained(
-    data_dir: Path, docker_engine: None, language: str
+    data_dir: Path, docker_engine: None, language: str, every: int
 ) -> None:
-    """A program that passes there and fails here, or the other way round, is a wrong number in somebody's table."""
+    """A program that passes there and fails here, or the other way round, is a wrong number in somebody's table. The
+    explained ones are in every sample."""
+    explained = listed(language)
     path = data_dir / f"completions/reference.{language}.jsonl"
     reference = {row["id"]: row["reference"] for row in map(json.loads, path.read_text().splitlines())}
     suite = find_suite("multipl_e")
@@ -36,10 +39,12 @@ def test_every_verdict_equals_the_references_but_for_the_explained(
     )
     session = suite.open(setting, suite.configured(setting.profile), [path])
     try:
-        ours = {outcome.facts["id"]: outcome for outcome in session.evaluate(session.given())}
+        given = [w for place, w in enumerate(session.given()) if place % every == 0 or w.label in explained]
+        ours = {outcome.facts["id"]: outcome for outcome in session.evaluate(given)}
     finally:
         session.close()
-    assert ours.keys() == reference.keys()
+    assert len(ours) == len(given) >= len(reference) // every
+    assert ours.keys() <= reference.keys()
     different = {name for name, found in ours.items() if (found.value == 1) != reference[name]["passed"]}
     told = {name: (ours[name].verdict, reference[name]["status"]) for name in different}
-    assert different == listed(language).keys(), told
+    assert different == explained.keys(), told

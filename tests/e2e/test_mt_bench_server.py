@@ -28,7 +28,7 @@ from codecard.generate import GenerationRequest, Message, open_generator
 from codecard.model import InfrastructureError, Sampling
 from servers import Body, Handler, cut, endless, first_fails, raw, serving, status
 
-pytestmark = [pytest.mark.embedded, pytest.mark.data]
+pytestmark = [pytest.mark.xdist_group("one server"), pytest.mark.embedded, pytest.mark.data]
 
 START_S, ANSWER_S, RUN_S = 600, 900, 3000
 """Generous: only a hanging process meets them."""

@@ -22,7 +22,7 @@ import pytest
 from e2e_types import CODECARD, Command
 from folders import read_executions, read_manifest, read_rows, read_scores, sample_of
 
-pytestmark = [pytest.mark.docker, pytest.mark.embedded, pytest.mark.data]
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.docker, pytest.mark.embedded, pytest.mark.data]
 ASKED = ["run", "--model", "embedded", "--suite", "multipl_e", "--languages", "py,php", "--limit", "6", "--samples",
          "2", "--temperature", "0.8", "--max-new-tokens", "12", "--out"]  # fmt: skip
 ROWS = 24
@@ -159,6 +159,7 @@ def test_a_killed_node_takes_no_row_with_it(alone: Path, cluster: Nodes, tmp_pat
     assert_same(out, alone)
 
 
+@pytest.mark.long
 def test_two_workers_write_the_same_completions_as_one_process(codecard: Command, alone: Path, tmp_path: Path) -> None:
     """Two actors of a cluster of this machine alone; done again, the same command has nothing left to do."""
     arguments = (*ASKED, tmp_path / "run", "--workers", "ray,actors=2,programs=1")

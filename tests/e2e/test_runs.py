@@ -57,7 +57,7 @@ def test_without_an_engine_bubblewrap_takes_over_and_says_so(
 ) -> None:
     env = {"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}
     done = codecard("run", "--model", f"replay:{starter_replay}", "--suite", "starter", "--samples", 1,
-                    "--limit", 2, "--prompt-style", "raw", "--out", tmp_path / "run", env=env)  # fmt: skip
+                    "--limit", 1, "--prompt-style", "raw", "--out", tmp_path / "run", env=env)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "taking bubblewrap instead" in done.stderr
     scores = read_scores(tmp_path / "run")

@@ -20,6 +20,7 @@ from codecard.suites.zero_shot.tasks import load_tasks
 from e2e_types import Command
 from zero_shot_data import DOCUMENTS, write_data
 
+pytestmark = pytest.mark.xdist_group("zero-shot")  # one run for all
 Row = dict[str, Any]
 TEN = load_tasks(tasks_dir() / "zero_shot")
 

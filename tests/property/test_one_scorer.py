@@ -96,7 +96,7 @@ def values(estimates: dict[str, dict[str, Any]]) -> dict[tuple[str, str], tuple[
     return {(t, m): (e["value"], e["n"], e["void"]) for t, found in estimates.items() for m, e in found.items()}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(asked=st.lists(commands(), min_size=1, max_size=4))
 def test_every_reader_of_a_folder_tells_the_same_numbers(asked: list[tuple[Any, ...]]) -> None:
     """The terminal's tables, tables.md, scores.json, report, reproduce, compare, the gate and load_run."""
