@@ -1,5 +1,6 @@
-# The fork server's addon. Where node is not Debian's, built on a libnode.so, it does not come up: there is no warm way.
+# The fork server's addon. Where node is not Debian's, built on a libnode.so, there is no warm way.
 set -eu
+ldd "$(command -v node)" | grep -q libnode
 out=/opt/codecard/warm
 mkdir -p "$out"
 if ! echo 'int main(void) { return 0; }' | cc -x c - -o /tmp/.probe 2>/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then

@@ -48,8 +48,8 @@ def rows(run: Path) -> int:
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("options", "kills"),
-    [(SHORT, (0.5,)), pytest.param(("--limit", "2"), (0.2, 0.5, 0.8), marks=pytest.mark.long)],
-    ids=["short", "as the profile asks"],
+    [(SHORT, (0.5,)), pytest.param(("--limit", "2", "--samples", "1"), (0.2, 0.5, 0.8), marks=pytest.mark.long)],
+    ids=["one problem", "two problems"],
 )
 def test_all_suites_end_in_one_folder_with_the_same_scores_however_often_killed(
     codecard: Command,
