@@ -29,8 +29,9 @@ def everything(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-SHORT = ("--limit", "1", "--samples", "1", "--languages", "py", "--max-new-tokens", "8",
-         "--set", "mt_bench.judge_max_new_tokens=8")  # fmt: skip
+ONE = ("--limit", "1", "--samples", "1", "--languages", "py", "--max-new-tokens", "8",
+       "--set", "mt_bench.judge_max_new_tokens=8")  # fmt: skip
+TWO = ("--limit", "2", "--samples", "1", "--max-new-tokens", "32", "--set", "mt_bench.judge_max_new_tokens=32")
 
 
 def command(data: Path, out: Path, more: tuple[str, ...]) -> list[str]:
@@ -48,7 +49,7 @@ def rows(run: Path) -> int:
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("options", "kills"),
-    [(SHORT, (0.5,)), pytest.param(("--limit", "2", "--samples", "1"), (0.2, 0.5, 0.8), marks=pytest.mark.long)],
+    [(ONE, (0.5,)), pytest.param(TWO, (0.2, 0.5, 0.8), marks=pytest.mark.long)],
     ids=["one problem", "two problems"],
 )
 def test_all_suites_end_in_one_folder_with_the_same_scores_however_often_killed(
