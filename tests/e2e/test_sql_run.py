@@ -16,6 +16,7 @@ import pytest
 
 from codecard.model import GoldSql, Outcome
 from codecard.runs.pipeline import RunPlan, Watcher, score
+from codecard.runs.reading import read_run
 from codecard.settings import load_profile
 from codecard.sql.definition import definition, load
 from codecard.suites import find_suite
@@ -67,6 +68,7 @@ def test_completions_are_scored_into_the_card_s_table(data_dir: Path, golds: Pat
     assert scores["sql/date"]["pass@1"]["value"] == 1.0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text("utf-8"))
     assert manifest["facts"]["sql"]["comparable"]["databases"]["2024-03"]["as_of"] == "2024-03-06"
+    assert any("counts the verdicts of `reference`" in line for line in read_run(tmp_path / "run").remarks)
 
 
 def test_result_files_of_sql_eval_are_read(data_dir: Path, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class SqlSuite(Suite):
 
     def remarks(self, facts: Row) -> list[str]:
         """On what the numbers stand: version, server, date, and whose verdict the profile counts."""
-        counted = (facts.get("options") or facts.get("protocol") or {}).get("comparer")
+        counted = facts.get("comparer")
         return [
             f"sql-eval {name}, PostgreSQL {found['postgres']}, as of {found['as_of']} ({found['clock']}); "
             f"this profile counts the verdicts of `{counted}`"
