@@ -96,12 +96,12 @@ def load() -> list[Hostile]:
 
 
 ALL = load()
-# In `make test` every program on one of the adapters, by turns; in `make test-long` on both.
+# In `make test` every other program, by turns on one of the adapters; in `make test-long` all on both.
 BY_TURNS = [
     case
     for turn, adapter in enumerate(("docker", "bwrap"))
     for case in some(
-        [pytest.param(adapter, hostile, marks=getattr(pytest.mark, adapter)) for hostile in ALL], 2, first=turn
+        [pytest.param(adapter, hostile, marks=getattr(pytest.mark, adapter)) for hostile in ALL], 4, first=2 * turn
     )
 ]
 
