@@ -36,12 +36,15 @@ def read_jsonl(path: Path) -> list[Row]:
 
 
 def numbered_rows(lines: bytes | Iterable[bytes], path: Path) -> Iterator[tuple[int, Row]]:
-    """(line, object) of each line that is not blank; `path` is where they came from, whole or line by line."""
+    """(line, object) of each line that is not blank; `path` is where they came from, whole or line by line.
+
+    A byte order mark, which Windows' tools put before the first line, is none of it.
+    """
     for number, line in enumerate(io.BytesIO(lines) if isinstance(lines, bytes) else lines, 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8-sig"))
         except UnicodeDecodeError:
             raise UsageError(f"{path}:{number}: not UTF-8") from None
         except (ValueError, RecursionError) as error:

@@ -61,6 +61,13 @@ def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
     assert len(first["revision"]) == len("sha256:") + 64
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    """A recording that was saved on Windows is the same recording."""
+    file = recorded(tmp_path, row())
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert next(iter(open_generator(f"replay:{file}").generate([ask()]))).text == row()["completion"]
+
+
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
