@@ -229,7 +229,8 @@ def _open(
 ) -> tuple[list[Session], dict[str, str]]:
     """The suites that can run here, opened, and why the others cannot. Where none can, the first reason is raised."""
     sessions, refused, first = [], {}, None
-    suites = [(find_suite(name), find_suite(name).configured(setting.profile, config.set.get(name))) for name in names]
+    named = {name: find_suite(name) for name in names}
+    suites = [(suite, suite.configured(setting.profile, config.set.get(name))) for name, suite in named.items()]
     if setting.asked.samples and setting.asked.samples > 1 and not any(suite.sampled for suite, _ in suites):
         raise UsageError(f"--samples {setting.asked.samples}: {names[0]} is greedy; more samples would all be the same")
     for suite, options in suites:

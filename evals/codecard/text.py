@@ -16,7 +16,12 @@ def unknown(what: str, name: str, known: Sequence[str]) -> str:
 
 def first_line(error: BaseException, most: int = 200) -> str:
     """What another's error says, in one line of at most so many characters."""
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    return in_line(error, most) or type(error).__name__
+
+
+def in_line(told: object, most: int = 200) -> str:
+    """One line of at most so many characters: every run of blanks and line ends is one blank."""
+    return " ".join(str(told).split())[:most]
 
 
 # Controls, lone surrogates, and marks that are invisible or turn the direction of what follows.

@@ -133,6 +133,14 @@ def kill_after(gate: Gate, count: int, start: Callable[[], subprocess.Popen[byte
     assert finished(out) == count
 
 
+def asked(url: str, out: Path, *, limit: int) -> list[str]:
+    """The command that has one server answer and judge `limit` questions, shortly."""
+    command = [str(Path(sys.executable).with_name("codecard")), "run", "--suite", "mt_bench", "--out", str(out)]
+    command += ["--limit", str(limit), "--batch-size", "2"]
+    command += ["--model", "openai:smol", "--base-url", url, "--max-new-tokens", "8"]
+    return [*command, "--judge", "openai:smol", "--judge-base-url", url, "--judge-max-new-tokens", "8"]
+
+
 def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
     server: tuple[str, str, Path], data_dir: Path, tmp_path: Path
 ) -> None:
@@ -142,20 +150,7 @@ def test_killed_run_answers_and_judges_all_and_pays_no_prompt_twice(
     out = tmp_path / "run"
     before = access.read_text().count("POST /v1/chat/completions")
     with serving(gate) as front:
-        command = [str(Path(sys.executable).with_name("codecard")), "run", "--suite", "mt_bench", "--out", str(out)]
-        command += [
-            "--limit",
-            "5",
-            "--model",
-            "openai:smol",
-            "--base-url",
-            front.url,
-            "--max-new-tokens",
-            "8",
-            "--batch-size",
-            "2",
-        ]
-        command += ["--judge", "openai:smol", "--judge-base-url", front.url, "--judge-max-new-tokens", "8"]
+        command = asked(front.url, out, limit=5)
         environment = os.environ | {"CODECARD_DATA": str(data_dir), "OPENAI_API_KEY": "sk-test-never-written"}
         log = (tmp_path / "log").open("wb")
 
@@ -229,20 +224,7 @@ def test_faults_before_the_real_server_cost_retries_then_voids(
         (lasting if judging and broken.is_set() else passing)(handler, body)
 
     with serving(behave) as front:
-        command = [str(Path(sys.executable).with_name("codecard")), "run", "--suite", "mt_bench", "--out", str(out)]
-        command += [
-            "--limit",
-            "5",
-            "--model",
-            "openai:smol",
-            "--base-url",
-            front.url,
-            "--max-new-tokens",
-            "8",
-            "--limit",
-            "2",
-        ]
-        command += ["--judge", "openai:smol", "--judge-base-url", front.url, "--judge-max-new-tokens", "8"]
+        command = asked(front.url, out, limit=2)
         environment = os.environ | {"CODECARD_DATA": str(data_dir)}
         first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
         answers = rows(out / "completions.jsonl")

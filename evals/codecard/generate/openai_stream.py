@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from codecard.generate.openai_wire import Retryable, in_line, parsed
+from codecard.generate.openai_wire import Retryable, parsed
 from codecard.generate.stops import Tail
+from codecard.text import in_line
 
 ASKED = {"stream": True, "stream_options": {"include_usage": True}}
 _GRACE = 2  # events read after a stop string was seen: a server that heeds it ends by itself, and tells token counts

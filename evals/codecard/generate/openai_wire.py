@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from codecard.model import InfrastructureError, UsageError
+from codecard.text import in_line
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 PUBLIC_URL = "https://api.openai.com/v1"
@@ -148,10 +149,6 @@ def _said(body: bytes) -> str:
     if isinstance(found, dict):
         found = found.get("message") or found.get("detail") or found
     return in_line(found)
-
-
-def in_line(told: object) -> str:
-    return " ".join(str(told).split())[:200]
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

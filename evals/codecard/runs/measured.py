@@ -7,7 +7,7 @@ from pathlib import Path
 
 from codecard.card.measurements import Measurement, estimates_of
 from codecard.files import read_json
-from codecard.model import UsageError, suite_of
+from codecard.model import Score, UsageError, suite_of
 from codecard.runs.folder import SCORES
 from codecard.runs.reading import Run, read_run
 from codecard.stats import tally, within_problem_se
@@ -63,13 +63,13 @@ def _from_run(run: Run) -> list[Measurement]:
 
 def _variances(run: Run) -> dict[str, float]:
     """Variance of each task's pass@1 over new samples, where a run has several samples a problem."""
-    by_task: dict[str, list[object]] = {}
+    by_task: dict[str, list[Score]] = {}
     for score in run.samples:
         if known_suite(suite_of(score.task)).sampled:
             by_task.setdefault(score.task, []).append(score)
     found = {}
     for task, scores in by_task.items():
-        if (within := within_problem_se(tally(scores))) is not None:  # type: ignore[arg-type]
+        if (within := within_problem_se(tally(scores))) is not None:
             found[task] = within.variance_at_one
     return found
 

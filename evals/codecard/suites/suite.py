@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codecard.files import Row
 from codecard.generate.port import GenerationRequest, Message
 from codecard.model import (
     Asking,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from codecard.cluster import Cluster
     from codecard.generate import Generator, Opening
     from codecard.settings import ModelSpec
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

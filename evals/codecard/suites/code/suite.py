@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codecard.answers.code import chat_prompt
+from codecard.files import Row
 from codecard.generate.port import GenerationRequest, Message
 from codecard.languages import language_names
 from codecard.model import (
@@ -31,7 +32,7 @@ from codecard.settings import load_profile
 from codecard.suites.code.definitions import CodeOptions, CodeTask, code_tasks, suite_fields
 from codecard.suites.code.problems import assemble, load_problems, program_of, stops_of
 from codecard.suites.importing import match, read_completion_file
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
+from codecard.suites.suite import Facts, Lengths, Session, Setting, Suite, Work, request_of
 from codecard.text import unknown
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codecard.files import Row
 from codecard.journal import Journal, read_journal
 from codecard.model import Outcome, UsageError, content_key
 from codecard.suites.mt_bench.data import TURNS, JudgePrompt, MtBenchData
@@ -14,7 +15,7 @@ from codecard.suites.mt_bench.fastchat import API_ERROR, Answers, RecordedJudgme
 from codecard.suites.mt_bench.journal import judged_row
 from codecard.suites.mt_bench.ratings import JUDGMENTS
 from codecard.suites.mt_bench.suite import MtBenchSession, given_work
-from codecard.suites.suite import Facts, Row, Setting, Work
+from codecard.suites.suite import Facts, Setting, Work
 
 if TYPE_CHECKING:
     from codecard.suites.mt_bench.suite import MtBench, MtBenchOptions

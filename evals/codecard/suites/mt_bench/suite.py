@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from codecard.files import Row
 from codecard.generate.port import GenerationRequest, Message
 from codecard.journal import Journal, read_journal
 from codecard.model import (
@@ -39,7 +40,7 @@ from codecard.suites.mt_bench.fastchat import ANSWER_ERROR, Answers, is_answer_f
 from codecard.suites.mt_bench.journal import rate
 from codecard.suites.mt_bench.judge import Judge, open_judge
 from codecard.suites.mt_bench.ratings import JUDGMENTS, calibration_line, rating_parser
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
+from codecard.suites.suite import Facts, Lengths, Session, Setting, Suite, Work, request_of
 
 COLUMNS = (("Score", "score"), ("Turn 1", "turn_1"), ("Turn 2", "turn_2"))
 NOBODY = "unplanned"

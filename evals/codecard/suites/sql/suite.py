@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from codecard.answers.sql import extract_sql
-from codecard.files import read_bytes
+from codecard.files import Row, read_bytes
 from codecard.generate.port import GenerationRequest, Message
 from codecard.model import (
     Asking,
@@ -38,7 +38,7 @@ from codecard.sql import DatabaseOptions, open_database, parse_day
 from codecard.sql.definition import SqlDefinition, data_folder, definition, definitions, load
 from codecard.stats import summarise, wilson
 from codecard.suites.importing import Imported, match, read_completion_file
-from codecard.suites.suite import Facts, Lengths, Row, Session, Setting, Suite, Work, request_of
+from codecard.suites.suite import Facts, Lengths, Session, Setting, Suite, Work, request_of
 
 if TYPE_CHECKING:
     from codecard.sql.database import Database

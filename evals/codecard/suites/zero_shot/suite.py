@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from codecard.files import Row
 from codecard.generate.backends import Opening
 from codecard.generate.port import GenerationRequest, Generator
 from codecard.model import (
@@ -35,7 +36,7 @@ from codecard.model import (
 from codecard.paths import tasks_dir
 from codecard.settings import ModelSpec, Options, option
 from codecard.stats import estimate_mean
-from codecard.suites.suite import Lengths, Row, Session, Setting, Suite, Work, request_of
+from codecard.suites.suite import Lengths, Session, Setting, Suite, Work, request_of
 from codecard.suites.zero_shot.harness import Harness, LikelihoodGenerator, local_files
 from codecard.suites.zero_shot.tasks import SUITE, ZeroShotTask, load_tasks
 
