@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,12 @@ from codecard.runs.pipeline import run as run_pipeline
 from codecard.runs.pipeline import score as score_pipeline
 from codecard.runs.reading import Run, read_run
 from codecard.runs.shard import parse_shard
-from codecard.settings import ModelSpec, RunConfig, dtype_name, load_profile
+from codecard.settings import ModelSpec, Profile, RunConfig, dtype_name, load_profile
 from codecard.stats import Compared
 from codecard.stats import compare as compare_scores
 from codecard.stats.paired import MARGIN
 from codecard.suites import ORDER, find_suite, scales
-from codecard.suites.suite import Asked, Session, Setting
+from codecard.suites.suite import Asked, Session, Setting, Suite
 
 if TYPE_CHECKING:
     from codecard.cluster import Cluster, Workers
@@ -115,20 +115,15 @@ def compare(
 
 def run_config(config: RunConfig, watcher: Watcher, argv: Sequence[str] = ()) -> Run:
     """`run` with everything resolved. A suite that cannot run here is said, and the others go on."""
-    if config.model is None:
-        raise UsageError("no model; name one with --model")
-    spec = ModelSpec.parse(config.model)
+    spec = ModelSpec.parse(named_model(config))
     shard = parse_shard(config.shard) if config.shard is not None else None
     if config.dtype is not None:
         config = config.model_copy(update={"dtype": dtype_name(config.dtype)})
-    names = _suites(config)
     out = Path(config.out) if config.out else _default_out(config.model)
-    for name in names:
-        if shard is not None and not find_suite(name).shards:
-            raise UsageError(f"--shard: suite {name} cannot be split; run it by itself")
+    setting = setting_of(config, folder=out, say=watcher.note)
+    suites = suites_of(config, setting.profile, split=shard is not None)
     with _cluster(config, watcher) as cluster, contextlib.ExitStack() as stack:
-        setting = setting_of(config, cluster=cluster, folder=out, say=watcher.note)
-        sessions, refused = _open(names, setting, config, stack)
+        sessions, refused = _open(suites, replace(setting, cluster=cluster), stack)
         common, own = _generators(sessions, spec, opening_of(config, cluster), stack)
         plan = RunPlan(
             out=out,
@@ -150,9 +145,10 @@ def score_config(config: RunConfig, files: Sequence[Path], watcher: Watcher, arg
     if not files:
         raise UsageError("no files to score")
     out = Path(config.out) if config.out else _default_out(files[0].stem)
+    setting = setting_of(config, folder=out, say=watcher.note)
+    suites = suites_of(config, setting.profile)
     with _cluster(config, watcher) as cluster, contextlib.ExitStack() as stack:
-        setting = setting_of(config, cluster=cluster, folder=out, say=watcher.note)
-        sessions, _ = _open(_suites(config), setting, config, stack, files)
+        sessions, _ = _open(suites, replace(setting, cluster=cluster), stack, files)
         plan = RunPlan(
             out=out,
             profile=setting.profile,
@@ -174,7 +170,18 @@ def _resolved(config: RunConfig, out: Path) -> dict[str, Any]:
     return config.model_copy(update={"out": str(out)}).model_dump(mode="json", exclude_none=True)
 
 
-def _suites(config: RunConfig) -> list[str]:
+def named_model(config: RunConfig) -> str:
+    """The model's name as the user gave it. UsageError where there is none."""
+    if config.model is None:
+        raise UsageError("no model; name one with --model")
+    return config.model
+
+
+def suites_of(config: RunConfig, profile: Profile, *, split: bool = False) -> list[tuple[Suite, Any]]:
+    """The suites asked for, each with its options under `profile`; nothing is opened for it.
+
+    UsageError names an unknown suite, a bad option, and with `split` a suite that cannot be asked in shards.
+    """
     names = list(dict.fromkeys(name.strip() for name in config.suites if name.strip()))
     if not names:
         raise UsageError("--suite names no suite")
@@ -184,7 +191,13 @@ def _suites(config: RunConfig) -> list[str]:
         if name not in names:
             find_suite(name)  # the near miss of a name that is none
             raise UsageError(f"--set {name}.…: suite {name} is not asked for")
-    return names
+    suites = [(find_suite(name), config.set.get(name)) for name in names]
+    for suite, _ in suites:
+        if split and not suite.shards:
+            raise UsageError(f"--shard: suite {suite.name} cannot be split; run it by itself")
+    if config.samples and config.samples > 1 and not any(suite.sampled for suite, _ in suites):
+        raise UsageError(f"--samples {config.samples}: {names[0]} is greedy; more samples would all be the same")
+    return [(suite, suite.configured(profile, given)) for suite, given in suites]
 
 
 def _default_out(label: str | None) -> Path:
@@ -200,9 +213,7 @@ def data_folder(given: str | Path | None) -> Path | None:
     return data
 
 
-def setting_of(
-    config: RunConfig, *, cluster: Cluster | None = None, folder: Path | None = None, say: Callable[[str], None] = print
-) -> Setting:
+def setting_of(config: RunConfig, *, folder: Path | None = None, say: Callable[[str], None] = print) -> Setting:
     """What suites are opened in. UsageError names a bad model, profile or data folder."""
     return Setting(
         profile=load_profile(config.profile),
@@ -218,21 +229,16 @@ def setting_of(
         parts=frozenset(config.languages) if config.languages is not None else None,
         workers=workers_of(config).programs,
         sandbox=config.sandbox,
-        cluster=cluster,
         folder=folder,
         say=say,
     )
 
 
 def _open(
-    names: Sequence[str], setting: Setting, config: RunConfig, stack: contextlib.ExitStack, files: Sequence[Path] = ()
+    suites: Sequence[tuple[Suite, Any]], setting: Setting, stack: contextlib.ExitStack, files: Sequence[Path] = ()
 ) -> tuple[list[Session], dict[str, str]]:
     """The suites that can run here, opened, and why the others cannot. Where none can, the first reason is raised."""
     sessions, refused, first = [], {}, None
-    named = {name: find_suite(name) for name in names}
-    suites = [(suite, suite.configured(setting.profile, config.set.get(name))) for name, suite in named.items()]
-    if setting.asked.samples and setting.asked.samples > 1 and not any(suite.sampled for suite, _ in suites):
-        raise UsageError(f"--samples {setting.asked.samples}: {names[0]} is greedy; more samples would all be the same")
     for suite, options in suites:
         try:
             if suite.local and setting.cluster is not None:

@@ -71,6 +71,11 @@ def test_a_failed_job_is_told_and_nothing_is_scored(
         (("--", "--model", "m", "--suite", "starter", "--shard", "0/2"), "--shard of the shards"),
         (("--", "--model", "m", "--suite", "starter", "--sampels", "3"), "--sampels"),
         (("--", "--model", "m"), "--suite"),
+        (("--", "--model", "m", "--suite", "starter", "--limit", "0"), "--limit 0"),
+        (("--", "--model", "m", "--suite", "startre"), "unknown suite 'startre'"),
+        (("--", "--model", "m", "--suite", "starter", "--set", "starter.top_q=1"), "unknown option 'top_q'"),
+        (("--", "--model", "m", "--suite", "sql", "--samples", "5"), "--samples 5: sql is greedy"),
+        (("--", "--suite", "starter"), "no model"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_queued(

@@ -66,7 +66,10 @@ class _Commands(TyperGroup):
 def load_command(name: str) -> Any:
     """The command itself, with its options: a function, or an application of several."""
     module, _, attribute = commands()[name][0].partition(":")
-    found = getattr(import_module(module), attribute)
+    return as_command(name, getattr(import_module(module), attribute))
+
+
+def as_command(name: str, found: Any) -> Any:
     if not isinstance(found, typer.Typer):
         alone = typer.Typer(add_completion=False)
         alone.command(name, epilog=MORE if name in ("run", "score") else None)(found)

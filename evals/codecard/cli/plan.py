@@ -48,9 +48,13 @@ def plan_command(
     """
     config = RunConfig.merged(None, given)
     setting = api.setting_of(config)
-    suites = [find_suite(name) for name in dict.fromkeys(config.suites or card_suites())]
-    chosen = [(found, found.configured(setting.profile, config.set.get(found.name))) for found in suites]
-    rate = measured_rate(setting, suites, api.opening_of(config)) if setting.model is not None else None
+    config = config if config.suites else config.model_copy(update={"suites": card_suites()})
+    chosen = api.suites_of(config, setting.profile)
+    rate = (
+        measured_rate(setting, [found for found, _ in chosen], api.opening_of(config))
+        if setting.model is not None
+        else None
+    )
     known = Given(
         limit=config.limit,
         parts=setting.parts,

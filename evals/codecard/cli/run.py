@@ -14,7 +14,7 @@ from codecard.cli import options as o
 from codecard.report.stages import stages_text
 from codecard.report.terminal import TerminalWatcher, asked_lines, show_run
 from codecard.runs.reading import Run
-from codecard.settings import RunConfig
+from codecard.settings import RunConfig, load_profile
 
 INCOMPLETE = 3
 
@@ -30,6 +30,18 @@ def run_command(*, config: o.Config = None, given: dict[str, Any], flags: dict[s
     with TerminalWatcher(Console(stderr=True)) as watcher:
         done = api.run_config(resolved, watcher, o.arguments())
     finish(done)
+
+
+@o.configured(*RunConfig.model_fields)
+@o.with_suite_flags
+def check_command(*, config: o.Config = None, given: dict[str, Any], flags: dict[str, Any]) -> None:
+    """What `run` would refuse before it opens anything, for a run in shards that waits in a queue first.
+
+    Whether the model and the data are there is for the machine to tell that runs it.
+    """
+    resolved = _with_flags(RunConfig.merged(config, given), flags)
+    api.named_model(resolved)
+    api.suites_of(resolved, load_profile(resolved.profile), split=True)
 
 
 @o.configured("suites", "profile", "languages", "out", "workers", "set", "sandbox", "data_dir")

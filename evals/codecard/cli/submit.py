@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from codecard.cli import load_command
+from codecard.cli import as_command
 from codecard.cli.merge import merge_and_show
+from codecard.cli.run import check_command
 from codecard.cluster.shards import SYSTEMS, submit
 from codecard.model import InfrastructureError, UsageError
 from codecard.text import unknown
@@ -55,11 +56,10 @@ def submit_command(
 
 
 def _check(arguments: list[str]) -> None:
-    """What `codecard run` would refuse as an option is refused here, before anything waits in a queue."""
+    """What `codecard run` would refuse of its options is refused here, before anything waits in a queue."""
     for argument in arguments:
         if argument.partition("=")[0] in OURS:
             raise UsageError(f"{argument.partition('=')[0]} of the shards is set by codecard submit")
-    with load_command("run").make_context("run", list(arguments)) as context:
-        for flag, name in (("--model", "given_model"), ("--suite", "given_suites")):
-            if context.params["config"] is None and not context.params[name]:
-                raise UsageError(f"{flag} is not given")
+    command = as_command("run", check_command)
+    with command.make_context("run", list(arguments)) as context:
+        command.invoke(context)
