@@ -16,6 +16,7 @@ import stamina
 from codecard.cli import main
 from codecard.report.embed import embed
 from codecard.report.html import render_run
+from codecard.runs.measured import read_measurements
 from codecard.runs.reading import read_run
 from codecard.settings import load_profile
 from codecard.suites import find_suite
@@ -230,6 +231,23 @@ def test_recorded_judgments_scored_again_give_the_same_score(codecard: Command, 
     assert code == 2
     assert "choose another --out" in printed
     assert scores(out)["score"]["value"] == 5.75
+
+
+@pytest.mark.parametrize(
+    ("file", "options"), [("recorded", ()), ("answers", ("--judge",))], ids=["a judgment file", "a judge named"]
+)
+def test_a_score_names_the_judge_that_rated_it(
+    codecard: Command, data_dir: Path, recorded: Path, tmp_path: Path, file: str, options: tuple[str, ...]
+) -> None:
+    """A card's cell is judged against the same judge alone; under another's name, or none, it would not be."""
+    model = "mistral-orpo-capybara"
+    given = recorded if file == "recorded" else data_dir / "mt_bench" / "model_answer" / f"{model}.jsonl"
+    judge = (*options, f"replay:{recorded}") if options else ("--set", f"mt_bench.judged_model={model}")
+    code, printed = codecard("score", given, "--suite", "mt_bench", *judge, "--out", tmp_path / "run")
+    assert code == 0
+    assert "judge gpt-4" in printed
+    measured = read_measurements([tmp_path / "run"])
+    assert {found.judge for found in measured} == {"gpt-4"}
 
 
 def test_recorded_answers_get_their_score_from_the_recorded_judge(

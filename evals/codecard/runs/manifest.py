@@ -55,7 +55,9 @@ FACT_ROLES = {
     "free": (MOMENT,),
     "noted": (MOMENT,),
 }
-"""Roles of the parts of a suite's facts; `judging`, `asking` and `free` hold its options."""
+"""Roles of the parts of a suite's facts."""
+OPTION_PARTS = ("judging", "asking", "free")
+"""Those that hold the suite's options."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,10 +119,13 @@ class Manifest:
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
 
     def facts_of(self, suite: str) -> Row:
-        """All that is kept of a suite, options included, without its roles."""
+        """All that is kept of a suite, without its roles.
+
+        What it says of itself goes before an option of that name: a recording's judge is the one that its file names.
+        """
         found: Row = {}
-        for part in self.facts.get(suite, {}).values():
-            found |= part
+        for _, values in sorted(self.facts.get(suite, {}).items(), key=lambda part: part[0] not in OPTION_PARTS):
+            found |= values
         return found
 
     def leaves(self, role: Role) -> dict[str, object]:
@@ -155,7 +160,7 @@ class Manifest:
             getattr(self, name).update(getattr(facts, name))
         self.sandbox = facts.sandbox or self.sandbox
         parts = {name: dict(getattr(facts, name)) for name in ("identity", "comparable", "warned", "noted")}
-        parts |= {role: options.deciding(role) for role in ("asking", "judging", "free")}
+        parts |= {role: options.deciding(role) for role in OPTION_PARTS}
         self.facts[suite] = {name: values for name, values in parts.items() if values}
 
     def united(self, later: Manifest) -> Manifest:
