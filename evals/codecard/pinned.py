@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from codecard.files import make_dir, write_bytes
 from codecard.model import InfrastructureError, UsageError
 
 TIMEOUT_S = 60
@@ -55,10 +55,8 @@ class PinnedFile:
             raise InfrastructureError(
                 f"{self.url}: what came is not the pinned file (sha256 {self.sha256[:12]}… expected)"
             )
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(place)
+        make_dir(place.parent)
+        write_bytes(place, content)
 
 
 def _sha256(content: bytes) -> str:

@@ -8,6 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from codecard.paths import sandbox_dir
 from e2e_types import Command
 
 ROW = {"task": "starter/py", "problem": "Starter_0_add_integers", "sample": 0, "completion": "\n    return a + b\n"}
@@ -63,6 +64,35 @@ def test_a_cut_off_file_is_refused_with_its_line(codecard: Command, tmp_path: Pa
 
 def test_a_file_that_is_not_there_is_refused(codecard: Command, tmp_path: Path) -> None:
     assert_refused(codecard("score", tmp_path / "none.jsonl", "--suite", "starter"), 2, "none.jsonl", "No such file")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('name = "php"', ""), "'name'"),
+        (('name = "php"', "name = 5"), "its name"),
+        (("rank = 5", 'rank = "5"'), "its rank"),
+    ],
+    ids=["no name", "a number for a name", "a text for a rank"],
+)
+def test_a_broken_language_is_refused_by_its_file(
+    codecard: Command, tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    text = (sandbox_dir() / "php" / "language.toml").read_text()
+    assert change[0] in text
+    file = tmp_path / "languages" / "zz" / "language.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text.replace(*change))
+    done = codecard("doctor", "--languages", "php", "--short", env={"CODECARD_LANGUAGES": str(tmp_path / "languages")})
+    assert_refused(done, 2, str(file), said)
+
+
+@pytest.mark.embedded
+def test_a_cache_that_cannot_be_made_is_refused(codecard: Command, tmp_path: Path) -> None:
+    run = ("run", "--model", "embedded", "--suite", "starter", "--out", tmp_path / "run")
+    done = codecard(*run, env={"CODECARD_CACHE": "/dev/null/cache"})
+    assert_refused(done, 2, "cannot make /dev/null/cache")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(codecard: Command, tmp_path: Path) -> None:

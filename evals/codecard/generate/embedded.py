@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from codecard.files import make_dir
 from codecard.model import InfrastructureError
 from codecard.paths import cache_dir
 
@@ -64,7 +65,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from codecard.generate.loading import libraries
 
     libraries()
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_dir(folder.parent)
     scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # progress bars that heed no setting

@@ -156,8 +156,10 @@ def _all() -> dict[str, Language]:
     for root in language_roots():
         for file in sorted(root.glob("*/language.toml")):
             raw = read_toml(file)
-            language = _language(raw, file)
-            found.setdefault(language.name, (raw.get("rank", 1000), language))
+            language, rank = _language(raw, file), raw.get("rank", 1000)
+            if not isinstance(language.name, str) or not isinstance(rank, int):
+                raise UsageError(f"{file}: not a language's definition: its name is a text, its rank a whole number")
+            found.setdefault(language.name, (rank, language))
     return {name: entry for name, (_, entry) in sorted(found.items(), key=lambda item: (item[1][0], item[0]))}
 
 

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from codecard.files import make_dir
 from codecard.languages import find_language
 from codecard.model import InfrastructureError, Stage
 from codecard.paths import cache_dir, sandbox_dir
@@ -79,7 +80,7 @@ def _prepare_warm(language: str, digest: str) -> bool:
     folder = _warm_folder(language, digest)
     if folder.is_dir():
         return True
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_dir(folder.parent)
     if folder.parent.parent.stat().st_uid != os.geteuid():
         return False
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from codecard.files import make_dir
 from codecard.model import InfrastructureError, content_key
 from codecard.paths import cache_dir
 from codecard.sql.binaries import Binaries
@@ -84,11 +85,11 @@ def clusters_dir() -> Path:
     """Where clusters lie; made here. As root it has to be a place that `nobody` can reach."""
     if os.geteuid() != 0:
         folder = cache_dir() / "postgres"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_dir(folder)
         return folder
     override = os.environ.get("CODECARD_CACHE")
     folder = Path(override).absolute() / "postgres" if override else Path("/var/tmp/codecard-postgres")  # noqa: S108
-    folder.mkdir(parents=True, exist_ok=True)
+    make_dir(folder)
     status = folder.lstat()
     if status.st_uid != 0 or not stat.S_ISDIR(status.st_mode):
         raise InfrastructureError(f"{folder}: not a folder of root; remove it, or set CODECARD_CACHE")

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from codecard.answers.ratings import parse_rating, parse_rating_as_reference
-from codecard.files import Row, write_lines, write_text
+from codecard.files import Row, make_dir, write_lines, write_text
 from codecard.journal import Journal, read_journal
 from codecard.model import UsageError, content_key
 from codecard.paths import cache_dir
@@ -43,7 +43,7 @@ def calibrate_judge(
     from codecard.suites.mt_bench.recorded import recorded_prompt
 
     folder = _calibration(judge)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_dir(folder)
     recorded = {
         (row.form, row.user_prompt): (recorded_prompt(data, row), rating)
         for row in rows
@@ -111,6 +111,6 @@ def _exported(row: Row, model: str, now: float) -> Row:
 
 
 def _write(path: Path, rows: Iterable[Row]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_dir(path.parent)
     write_lines(path, rows)
     return path
