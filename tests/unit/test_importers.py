@@ -141,3 +141,11 @@ def test_a_cut_off_json_file_is_one_clear_line(tmp_path: Path, name: str) -> Non
     path.write_bytes((gzip.compress(data) if name.endswith("gz") else data)[:-5])
     with pytest.raises(UsageError, match="cut off"):
         read_completion_file(path, "multipl_e", "cpp")
+
+
+def test_a_blank_line_moves_no_line_number(tmp_path: Path) -> None:
+    """The place that is named is the one in which the user finds the fault."""
+    path = tmp_path / "given.jsonl"
+    path.write_text('\n\n{"task": "multipl_e/py", "problem": "HumanEval_0_x"}\n')
+    with pytest.raises(UsageError, match=r"given\.jsonl:3: none of completion"):
+        read_completion_file(path, "multipl_e")

@@ -50,11 +50,9 @@ def plan_command(
     setting = api.setting_of(config)
     config = config if config.suites else config.model_copy(update={"suites": card_suites()})
     chosen = api.suites_of(config, setting.profile)
-    rate = (
-        measured_rate(setting, [found for found, _ in chosen], api.opening_of(config))
-        if setting.model is not None
-        else None
-    )
+    rate = None
+    if setting.model is not None:
+        rate = measured_rate(setting, [found for found, _ in chosen], api.opening_of(config))
     known = Given(
         limit=config.limit,
         parts=setting.parts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from codecard.card.measurements import Measurement, estimates_of
@@ -33,20 +33,19 @@ def _from_raw(path: Path) -> list[Measurement]:
     ]
 
 
-def _from_run(run: Run) -> list[Measurement]:
+def _from_run(run: Run) -> Iterator[Measurement]:
     manifest = run.manifest
     within = _variances(run)
     estimates = run.estimates
     if not run.outcomes and not run.histories:  # what is left of a run: the numbers that the scorer wrote
         estimates = estimates_of(read_json(run.path / SCORES, "a run folder"), str(run.path / SCORES))
-    found = []
     for task, metrics in estimates.items():
         name = suite_of(task)
         facts = manifest.facts_of(name)
         judge = facts.get("judge")
         named = str(judge.get("name") or "") if isinstance(judge, dict) else ""
         for metric, estimate in metrics.items():
-            measurement = Measurement(
+            yield Measurement(
                 model=str(manifest.model or (manifest.recipe or {}).get("model") or run.name),
                 name=run.name,
                 task=task,
@@ -57,8 +56,6 @@ def _from_run(run: Run) -> list[Measurement]:
                 judge=str(facts.get("remark") or named),
                 revision=str(facts.get("revision") or ""),
             )
-            found.append(measurement)
-    return found
 
 
 def _variances(run: Run) -> dict[str, float]:
@@ -67,11 +64,8 @@ def _variances(run: Run) -> dict[str, float]:
     for score in run.samples:
         if known_suite(suite_of(score.task)).sampled:
             by_task.setdefault(score.task, []).append(score)
-    found = {}
-    for task, scores in by_task.items():
-        if (within := within_problem_se(tally(scores))) is not None:
-            found[task] = within.variance_at_one
-    return found
+    withins = {task: within_problem_se(tally(scores)) for task, scores in by_task.items()}
+    return {task: within.variance_at_one for task, within in withins.items() if within is not None}
 
 
 def run_facts(path: Path, assumed: Mapping[str, object]) -> str:

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codecard.files import read_bytes, read_jsonl
+from codecard.files import numbered_rows, read_bytes
 from codecard.languages import language_names
-from codecard.model import Completion, Problem, PromptStyle, SampleId, Tests, UsageError, cluster_of
+from codecard.model import Completion, Problem, PromptStyle, SampleId, Tests, UsageError, cluster_of, suite_of
 from codecard.suites.suite import Work
 
 
@@ -51,13 +51,16 @@ def read_completion_file(path: Path, suite: str, language: str | None = None) ->
     `language` (or `multiple-<language>` / `.<language>.` in the file's name) names the task where the format
     does not.
     """
-    if path.is_dir():  # a run folder, which may hold other suites' completions, too
+    folder = path.is_dir()  # a run's, which may hold other suites' completions, too
+    if folder:
         path = path / "completions.jsonl"
-        rows = [row for row in read_jsonl(path) if str(row.get("task")).split("/")[0] == suite]
-        return [_jsonl_row(row, path, number, suite, language) for number, row in enumerate(rows, 1)]
     suffixes = path.suffixes[-2:]
     if suffixes[-1:] == [".jsonl"]:
-        return [_jsonl_row(row, path, number, suite, language) for number, row in enumerate(read_jsonl(path), 1)]
+        return [
+            _jsonl_row(row, path, number, suite, language)
+            for number, row in numbered_rows(read_bytes(path), path)
+            if not folder or suite_of(str(row.get("task"))) == suite
+        ]
     if suffixes[-1:] == [".json"] or suffixes == [".json", ".gz"]:
         return _json(path, suite, language)
     raise UsageError(f"{path}: unknown kind of file; expected .jsonl, .json or .json.gz")

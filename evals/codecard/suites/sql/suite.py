@@ -129,10 +129,9 @@ class SqlSuite(Suite):
 
     def remarks(self, facts: Row) -> list[str]:
         """On what the numbers stand: version, server, date, and whose verdict the profile counts."""
-        counted = facts.get("comparer")
         return [
             f"sql-eval {name}, PostgreSQL {found['postgres']}, as of {found['as_of']} ({found['clock']}); "
-            f"this profile counts the verdicts of `{counted}`"
+            f"this profile counts the verdicts of `{facts.get('comparer')}`"
             for name, found in (facts.get("databases") or {}).items()
         ]
 
